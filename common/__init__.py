@@ -1,0 +1,1 @@
+"""What the scripts share and a reader of them would not edit."""

@@ -1,0 +1,484 @@
+"""One training run: its flags, device, seed, data, log, checkpoints and pictures.
+
+Nothing here decides how a network is trained; that stands in the scripts.
+"""
+
+import argparse
+import ctypes
+import math
+import os
+import platform
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from common.grid import mismatch_grid, mismatch_lines, mismatches
+from common.mnist import mnist
+
+Model = TypeVar("Model", bound=nn.Module)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold: models, optimizers, schedules, averages of weights."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors, numbers and texts."""
+        ...
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Set the state to what `state_dict` returned."""
+        ...
+
+
+def argument_parser(
+    description: str | None, epochs: int, batch_size: int, lr: float
+) -> argparse.ArgumentParser:
+    """Return a parser of the flags that all scripts share, with a script's own defaults."""
+
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """The docstring as it stands, and each flag's default."""
+
+    parser = argparse.ArgumentParser(description=description, formatter_class=Formatter)
+    add = parser.add_argument
+    add("--epochs", type=_positive(int), default=epochs, metavar="N", help="passes over the data")
+    add("--batch-size", type=_positive(int), default=batch_size, metavar="N", help="images a step")
+    add("--lr", type=_positive(float), default=lr, metavar="X", help="highest learning rate")
+    add("--seed", type=int, default=0, metavar="N", help="of all random numbers")
+    add(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="NAME",
+        help="cpu, cuda, mps, xpu, or auto: the accelerator that torch finds, else the CPU",
+    )
+    add(
+        "--precision",
+        choices=("float32", "bfloat16", "auto"),
+        default="auto",
+        help="of the network's arithmetic; auto: bfloat16 where it pays for this network",
+    )
+    add("--data", type=Path, default=ROOT / "mnist/data", metavar="DIR", help="the IDX files")
+    add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="logs and pictures")
+    add("--limit", type=_positive(int), metavar="N", help="the first N training images only")
+    add(
+        "--validate",
+        action="store_true",
+        help="hold out the last 10,000 training images, and test on them",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on from the last finished epoch of an interrupted run",
+    )
+    return parser
+
+
+class Run:
+    """One run of a script: from its arguments to the files in `--out`.
+
+    A context manager: leaving it on Ctrl-C prints how to go on, in one line.
+
+    Attributes:
+        args: the parsed arguments.
+        device: where the network is trained.
+        autocast: a context in which the network runs in the run's precision.
+        history: a dictionary of figures an epoch, for a script's own use; it is in the checkpoint.
+    """
+
+    def __init__(self, name: str, args: argparse.Namespace, bfloat16_pays: bool = False) -> None:
+        """Seed torch, choose device and precision.
+
+        Args:
+            name: the script's name, of which the names of its files are made.
+            args: what `argument_parser` parsed.
+            bfloat16_pays: whether `--precision auto` takes bfloat16 where the device has it.
+        """
+        self.name = name
+        self.args = args
+        self.device: torch.device = args.device
+        self.precision = _precision(args.precision, self.device, bfloat16_pays)
+        self.autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+        self.history: list[dict[str, float]] = []
+        self._lines: list[str] = []
+        self._seconds = 0.0  # of the epochs that are finished
+        self._images = 0
+        _keep_freed_memory()
+        torch.manual_seed(args.seed)
+        torch.set_float32_matmul_precision("high")  # TF32 where the device has it
+        torch.backends.cudnn.benchmark = True
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is KeyboardInterrupt:
+            print(f"\nstopped; to go on: {_command(resume=True)}", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    def load(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return x_train, y_train, x_test, y_test on the run's device.
+
+        Images are (n, 1, 28, 28) uint8 and stay so until a batch is taken; labels are (n,) int64.
+        Ends the program with one line if the data cannot be read.
+        """
+        try:
+            data = mnist(self.args.data)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{self.name}: {error}") from None
+        x_train, x_test = (torch.from_numpy(data[key]).unsqueeze(1) for key in ("x", "X"))
+        y_train, y_test = (torch.from_numpy(data[key]).long() for key in ("y", "Y"))
+        if self.args.validate:
+            x_train, x_test = x_train[:-10000], x_train[-10000:]
+            y_train, y_test = y_train[:-10000], y_train[-10000:]
+        limit = self.args.limit
+        tensors = x_train[:limit], y_train[:limit], x_test, y_test
+        self._images = len(tensors[0])
+        self._tested = f"{len(x_test):,} {'held-out training' if self.args.validate else 'test'}"
+        x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
+        return x_train, y_train, x_test, y_test
+
+    def place(self, model: Model) -> Model:
+        """Return the model on the run's device, convolutions in channels-last layout.
+
+        There the channels of a pixel lie side by side, which convolutions are faster with.
+        """
+        return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def epochs(self, **parts: Stateful) -> Iterator[int]:
+        """Yield the numbers of the epochs, from 1 on, and save a checkpoint after each.
+
+        The first call prints the header of the log. With `--resume` all objects and the random
+        numbers are set back to where the interrupted run's last finished epoch left them, the log
+        likewise, and the epochs go on from there.
+
+        Args:
+            parts: whatever changes from epoch to epoch: models, optimizers, schedules, averages.
+        """
+        first = self._resumed(parts) if self.args.resume else 1
+        if first == 1:
+            self._lines, self.history = [], []
+            for line in self._header(parts):
+                self.log(line)
+        for epoch in range(first, self.args.epochs + 1):
+            start = time.perf_counter()
+            yield epoch
+            self._seconds += time.perf_counter() - start
+            self._save_checkpoint(epoch, parts)
+
+    def log(self, line: str = "") -> None:
+        """Print a line and add it to the log, `out/NAME.log`."""
+        self._lines.append(line)
+        print(line, flush=True)
+        mode = "w" if len(self._lines) == 1 else "a"
+        with self._writing(), open(self.path(".log"), mode, encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def require_finite(self, *losses: float) -> None:
+        """End the program with one line if a loss is infinite or not a number."""
+        if not all(map(math.isfinite, losses)):
+            raise SystemExit(
+                f"{self.name}: the loss is no longer finite; try a lower --lr"
+                f" (the last good epoch is in {_shown(self.path('.resume.pt'))})"
+            )
+
+    def finish(self, model: nn.Module, logits: Tensor, x_test: Tensor, y_test: Tensor) -> None:
+        """Log the final figures, the mismatches and the time; write their picture and the weights.
+
+        Args:
+            model: the trained network; its state dict goes to `out/NAME.pt`.
+            logits: (n, 10), what it says of the test images.
+            x_test: (n, 1, 28, 28) uint8.
+            y_test: (n,) int64.
+        """
+        predicted = logits.argmax(1).cpu().numpy()
+        actual = y_test.cpu().numpy()
+        misread = int((predicted != actual).sum())
+        share = 100 * (len(actual) - misread) / len(actual)
+        self.log()
+        self.log(f"{share:.2f}% test accuracy, {misread} of {len(actual):,} misread")
+        self.log_time()
+        self.log()
+        self.log("mismatches:")
+        for line in mismatch_lines(mismatches(actual, predicted)):
+            self.log(line)
+        self.log()
+        grid = mismatch_grid(x_test.squeeze(1).cpu().numpy(), actual, predicted)
+        self.save_picture(".png", grid)
+        self.log(f"grid of mismatches: {_shown(self.path('.png'))}")
+        self.save_weights(model)
+
+    def log_time(self) -> None:
+        """Log the seconds of all epochs, the images a second and the most memory taken."""
+        images = self._images * self.args.epochs
+        self.log(
+            f"seconds: {self._seconds:.1f} in all, {self._seconds / self.args.epochs:.2f} an epoch,"
+            f" {images / self._seconds:,.0f} images a second{_peak_memory()}"
+        )
+
+    def save_weights(self, model: nn.Module) -> None:
+        """Write a network's state dict to `out/NAME.pt` and log the path."""
+        path = self.path(".pt")
+        self._save(path, lambda file: torch.save(_on_cpu(model.state_dict()), file))
+        self.log(f"weights: {_shown(path)}")
+
+    def save_picture(self, ending: str, pixels: NDArray[np.uint8]) -> None:
+        """Write grey pixels (height, width), uint8, to the PNG `out/NAME` + ending."""
+        image = Image.fromarray(pixels)
+        self._save(self.path(ending), lambda file: image.save(file, "PNG", optimize=True))
+
+    def save_bytes(self, ending: str, content: bytes) -> None:
+        """Write content to the file `out/NAME` + ending."""
+        self._save(self.path(ending), lambda file: file.write(content))
+
+    def path(self, ending: str) -> Path:
+        """Return the path of this run's file with an ending, for instance `.log`."""
+        return self.args.out / (self.name + ending)
+
+    def _header(self, parts: dict[str, Stateful]) -> list[str]:
+        """Return what anyone needs to repeat the run."""
+        models = [
+            f"{type(part).__name__}, {sum(x.numel() for x in part.parameters()):,} parameters"
+            for part in parts.values()
+            if isinstance(part, nn.Module) and not isinstance(part, AveragedModel)
+        ]
+        return [
+            f"command: {_command()}",
+            f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC",
+            f"device: {_device_name(self.device)}, {torch.get_num_threads()} threads,"
+            f" {self.precision}",
+            f"versions: Python {platform.python_version()}, torch {torch.__version__}",
+            *(f"model: {model}" for model in models),
+            f"images: {self._images:,} to train on, {self._tested} images",
+            f"epochs: {self.args.epochs}, batch size: {self.args.batch_size},"
+            f" iterations per epoch: {-(-self._images // self.args.batch_size)},"
+            f" seed: {self.args.seed}",
+            "",
+        ]
+
+    def _settings(self) -> dict[str, str]:
+        """Return what must be the same for a run to be resumed."""
+        settings = {
+            f"--{name.replace('_', '-')}": str(value)
+            for name, value in vars(self.args).items()
+            if name not in ("out", "data", "resume")
+        }
+        return {
+            **settings,
+            "--precision": self.precision,
+            "threads": str(torch.get_num_threads()),
+            "images": str(self._images),
+        }
+
+    def _save_checkpoint(self, epoch: int, parts: dict[str, Stateful]) -> None:
+        """Write all that an interrupted run needs to go on to `out/NAME.resume.pt`."""
+        states = {name: part.state_dict() for name, part in parts.items()}
+        if not _finite(states):
+            self.require_finite(math.nan)
+        checkpoint = {
+            "epoch": epoch,
+            "settings": self._settings(),
+            "states": states,
+            "random": _random_states(self.device),
+            "lines": self._lines,
+            "history": self.history,
+            "seconds": self._seconds,
+        }
+        self._save(self.path(".resume.pt"), lambda file: torch.save(checkpoint, file))
+
+    def _resumed(self, parts: dict[str, Stateful]) -> int:
+        """Restore the interrupted run's state, and return the number of its next epoch."""
+        path = self.path(".resume.pt")
+        if not path.exists():
+            print(f"{self.name}: no {_shown(path)} to go on from: from the start", file=sys.stderr)
+            return 1
+        try:
+            checkpoint = torch.load(path, map_location=self.device, weights_only=True)
+            settings, epoch = checkpoint["settings"], checkpoint["epoch"]
+        except Exception as error:  # torch.load raises whatever a damaged file leads it to
+            first_line = str(error).split("\n")[0]
+            raise SystemExit(f"{self.name}: {path} is damaged: {first_line}") from None
+        for name, value in self._settings().items():
+            if settings.get(name) != value:
+                raise SystemExit(
+                    f"{self.name}: {path} is of a run with {name} {settings.get(name)},"
+                    f" not {value}: give the same flags, or leave out --resume"
+                )
+        for name, part in parts.items():
+            part.load_state_dict(checkpoint["states"][name])
+        _set_random_states(self.device, checkpoint["random"])
+        self.history = checkpoint["history"]
+        self._seconds = checkpoint["seconds"]
+        self._lines = checkpoint["lines"]
+        text = "".join(line + "\n" for line in self._lines)
+        self.save_bytes(".log", text.encode())
+        print(text, end="", flush=True)
+        return epoch + 1
+
+    def _save(self, path: Path, write: Callable[[BinaryIO], Any]) -> None:
+        """Write a file under a temporary name, then rename it: nobody sees a half-written one."""
+        temporary = path.with_name(f".{path.name}.part")
+        with self._writing():
+            try:
+                with open(temporary, "wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Make the folder of the output; end the program with one line if it cannot be written."""
+        try:
+            self.args.out.mkdir(parents=True, exist_ok=True)
+            yield
+        except OSError as error:
+            raise SystemExit(f"{self.name}: cannot write to {self.args.out}: {error}") from None
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    """Return a parser of positive, finite numbers for argparse."""
+
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"  # argparse names it in its error line
+    return parse
+
+
+def _device(name: str) -> torch.device:
+    """Return the device of a name, for argparse; `auto` is the accelerator, or else the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    found = [torch.device("cpu"), *([accelerator] if accelerator else [])]
+    if name == "auto":
+        return found[-1]
+    try:
+        device = torch.device(name)
+        if device.type not in [one.type for one in found]:
+            raise RuntimeError
+        torch.empty(0, device=device)
+    except RuntimeError:
+        names = " and ".join(one.type for one in found)
+        raise argparse.ArgumentTypeError(f"no device {name} here; there is {names}") from None
+    return device
+
+
+def _precision(wanted: str, device: torch.device, pays: bool) -> str:
+    """Return float32 or bfloat16, with a warning where bfloat16 would be emulated."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        native = any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    else:
+        native = False
+    if wanted == "auto":
+        return "bfloat16" if native and pays else "float32"
+    if wanted == "bfloat16" and not native:
+        print(
+            f"warning: {_device_name(device)} has no bfloat16 instructions that torch tells of:"
+            " emulated, it may be slower than float32",
+            file=sys.stderr,
+        )
+    return wanted
+
+
+def _device_name(device: torch.device) -> str:
+    """Return a device's type and the name its maker gave it, for instance `cpu, AMD EPYC`."""
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    elif device.type == "cpu" and Path("/proc/cpuinfo").exists():
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        name = found[1] if found else name
+    return f"{device.type}, {name}"
+
+
+def _command(resume: bool = False) -> str:
+    """Return the command line of this program, as one would type it from the repository."""
+    script = _shown(Path(sys.argv[0]).resolve())
+    flags = [flag for flag in sys.argv[1:] if flag != "--resume"]
+    return shlex.join(["python", script, *flags, *(["--resume"] if resume else [])])
+
+
+def _shown(path: Path) -> str:
+    """Return a path for the reader: relative to the repository if it lies there."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(ROOT)) if resolved.is_relative_to(ROOT) else str(path)
+
+
+def _peak_memory() -> str:
+    """Return the most memory that this process has held, or nothing where nobody counts it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f", {peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MB at the peak"
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next step, and not give it back to the system.
+
+    Each step allocates the same activations anew. By default every block over 128 KiB (in time,
+    up to 32 MiB) goes back when it is freed, and the next step pays for each of its pages again.
+    Source: mallopt(3).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, at its highest
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def _finite(states: Any) -> bool:
+    """Return whether all floating-point tensors in nested dictionaries are finite."""
+    if isinstance(states, dict):
+        return all(map(_finite, states.values()))
+    if isinstance(states, Tensor) and states.is_floating_point():
+        return bool(states.isfinite().all())
+    return True
+
+
+def _on_cpu(states: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict with its tensors on the CPU, so that it loads on any machine."""
+    return {name: tensor.cpu() for name, tensor in states.items()}
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    """Return the states of torch's random numbers on the CPU and on the device."""
+    if device.type == "cpu":
+        return [torch.get_rng_state()]
+    return [torch.get_rng_state(), torch.get_device_module(device).get_rng_state()]
+
+
+def _set_random_states(device: torch.device, states: list[Tensor]) -> None:
+    """Set what `_random_states` returned."""
+    torch.set_rng_state(states[0].cpu())
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1].cpu())

@@ -1,0 +1,77 @@
+"""Two linear layers with a ReLU in between: the smallest network with a hidden layer.
+
+python mnist/linear.py               # 50 epochs
+python mnist/linear.py --epochs 5    # a first look
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import accuracy, batches, predict
+from common.run import Run, argument_parser
+
+
+class Linear(nn.Sequential):
+    """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 636,010 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Flatten(),  # 784
+            nn.Linear(784, 800),
+            nn.ReLU(),
+            nn.Linear(800, 10),
+        )
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    autocast: torch.autocast,
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> float:
+    """Take one step a batch, and return the mean loss."""
+    model.train()
+    losses = []
+    for images, labels in batches:
+        with autocast:
+            logits = model(images)
+        loss = cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses).mean().item()
+
+
+def main() -> None:
+    args = argument_parser(__doc__, epochs=50, batch_size=100, lr=0.05).parse_args()
+    with Run("linear", args) as run:
+        x_train, y_train, x_test, y_test = run.load()
+        model = run.place(Linear())
+        optimizer = torch.optim.SGD(
+            model.parameters(), args.lr, momentum=0.9, nesterov=True, fused=True
+        )
+
+        for epoch in run.epochs(model=model, optimizer=optimizer):
+            data = batches(x_train, y_train, args.batch_size)
+            loss = train_epoch(model, optimizer, run.autocast, data)
+            run.require_finite(loss)
+            logits = predict(model, x_test)
+            test_loss = cross_entropy(logits, y_test).item()
+            run.log(
+                f"{epoch:3}.  loss: {loss:8.6f}  test: {test_loss:.4f}"
+                f"  accuracy: {accuracy(logits, y_test):5.2f}%"
+            )
+
+        run.finish(model, predict(model, x_test), x_test, y_test)
+
+
+if __name__ == "__main__":
+    main()
