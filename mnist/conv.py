@@ -38,6 +38,12 @@ class ConvNet(nn.Sequential):
         )
 
 
+def shifted(images: Tensor) -> Tensor:
+    """Return a batch moved by up to a pixel down or up and right or left, as a whole."""
+    down, right = torch.randint(-1, 2, (2,)).tolist()
+    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+
+
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -50,7 +56,7 @@ def train_epoch(
     losses = []
     for images, labels in batches:
         with autocast:
-            logits = model(images)
+            logits = model(shifted(images))
         loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
         optimizer.zero_grad()
         loss.backward()
@@ -61,13 +67,13 @@ def train_epoch(
 
 
 def main() -> None:
-    args = argument_parser(__doc__, epochs=50, batch_size=250, lr=0.004).parse_args()
-    with Run("conv", args) as run:
+    args = argument_parser(__doc__, epochs=50, batch_size=125, lr=0.005).parse_args()
+    with Run("conv", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(ConvNet())
         optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
         steps = args.epochs * -(-len(x_train) // args.batch_size)
-        schedule = OneCycleLR(optimizer, args.lr, total_steps=steps)
+        schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
             lr = optimizer.param_groups[0]["lr"]

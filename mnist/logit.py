@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,6 +31,7 @@ class Logit(nn.Sequential):
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> float:
@@ -43,20 +45,23 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
         losses.append(loss.detach())
     return torch.stack(losses).mean().item()
 
 
 def main() -> None:
-    args = argument_parser(__doc__, epochs=20, batch_size=100, lr=0.04).parse_args()
+    args = argument_parser(__doc__, epochs=20, batch_size=100, lr=0.1).parse_args()
     with Run("logit", args) as run:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(Logit())
         optimizer = torch.optim.SGD(model.parameters(), args.lr, fused=True)
+        steps = args.epochs * -(-len(x_train) // args.batch_size)
+        schedule = CosineAnnealingLR(optimizer, steps)
 
-        for epoch in run.epochs(model=model, optimizer=optimizer):
+        for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
             data = batches(x_train, y_train, args.batch_size)
-            loss = train_epoch(model, optimizer, run.autocast, data)
+            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
             run.require_finite(loss)
             logits = predict(model, x_test)
             test_loss = cross_entropy(logits, y_test).item()

@@ -1,0 +1,39 @@
+"""What the tests of the scripts share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `mnist/NAME.py` with flags, and return its exit status, output and errors."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "mnist" / f"{name}.py"), *flags],
+        cwd=cwd,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def comparable(log: str) -> list[str]:
+    """Return a log's lines but for those that hold a command, dates, times or paths."""
+    prefixes = ("command:", "date:", "seconds:", "grid of mismatches:", "weights:")
+    return [line for line in log.splitlines() if not line.startswith(prefixes)]
+
+
+@pytest.fixture
+def script() -> Script:
+    """`run_script`, for tests."""
+    return run_script
