@@ -119,7 +119,7 @@ class Run:
         self._lines: list[str] = []
         self._seconds = 0.0  # of the epochs that are finished
         self._images = 0
-        _keep_freed_memory()
+        keep_freed_memory()
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")  # TF32 where the device has it
         torch.backends.cudnn.benchmark = True
@@ -266,7 +266,7 @@ class Run:
         return [
             f"command: {_command()}",
             f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC",
-            f"device: {_device_name(self.device)}, {torch.get_num_threads()} threads,"
+            f"device: {device_name(self.device)}, {torch.get_num_threads()} threads,"
             f" {self.precision}",
             f"versions: Python {platform.python_version()}, torch {torch.__version__}",
             *(f"model: {model}" for model in models),
@@ -402,14 +402,14 @@ def _precision(wanted: str, device: torch.device, pays: bool) -> str:
         return "bfloat16" if native and pays else "float32"
     if wanted == "bfloat16" and not native:
         print(
-            f"warning: {_device_name(device)} has no bfloat16 instructions that torch tells of:"
+            f"warning: {device_name(device)} has no bfloat16 instructions that torch tells of:"
             " emulated, it may be slower than float32",
             file=sys.stderr,
         )
     return wanted
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Return a device's type and the name its maker gave it, for instance `cpu, AMD EPYC`."""
     name = platform.processor() or platform.machine()
     if device.type == "cuda":
@@ -443,7 +443,7 @@ def _peak_memory() -> str:
     return f", {peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MB at the peak"
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next step, and not give it back to the system.
 
     Each step allocates the same activations anew. By default every block over 128 KiB (in time,

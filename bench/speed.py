@@ -1,0 +1,149 @@
+"""How long an epoch takes, ours against the plain way to write it, in pairs.
+
+python bench/speed.py                    # all scripts, some minutes; nothing else may run
+python bench/speed.py conv lstm          # some of them
+
+Each pair runs in two fresh processes, one after the other: first the plain version (plain.py), then
+ours (the script's own `train_epoch`), on as many steps of the same images; the table holds the
+medians of several pairs, both times for an epoch of 60,000 images, and the ratio pair by pair.
+"""
+
+import argparse
+import importlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.utils.data import DataLoader, TensorDataset
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench import plain
+from common.batches import batches, scaled
+from common.mnist import mnist
+from common.run import device_name, keep_freed_memory
+
+# Batch size, and steps that are timed.
+SCRIPTS = {
+    "logit": (100, 600),
+    "linear": (100, 300),
+    "conv": (125, 60),
+    "simple": (100, 6),
+    "lstm": (60, 100),
+    "gan": (60, 40),
+    "cgan": (60, 40),
+}
+MODELS = {
+    "logit": "Logit",
+    "linear": "Linear",
+    "conv": "ConvNet",
+    "simple": "SimpNet",
+    "lstm": "RowLSTM",
+}
+WARM_UP = 3  # steps ahead of the timed ones
+
+Data = Iterable[tuple[Tensor, Tensor]]
+Epoch = Callable[[Data], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=", ".join(SCRIPTS))
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="pairs (default: 5)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--one", choices=("plain", "ours"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    for name in args.scripts:
+        if name not in SCRIPTS:
+            parser.error(f"no script {name}; there are {', '.join(SCRIPTS)}")
+    if args.one:
+        print(seconds_a_step(args.scripts[0], args.one, args.precision))
+        return
+
+    print(f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC")
+    print(f"device: {device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")
+    print(f"torch {torch.__version__}, ours in {args.precision}, {args.rounds} pairs")
+    print(f"sgemm: {sgemm_rate():.0f} GFLOP/s\n")
+    print("| script | plain, s an epoch | ours, s an epoch | ours / plain | lowest to highest |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in args.scripts or SCRIPTS:
+        pairs = []
+        for _ in tqdm(range(args.rounds), desc=name, disable=None, leave=False):
+            pairs.append([timed(name, one, args.precision) for one in ("plain", "ours")])
+        steps = 60000 / SCRIPTS[name][0]
+        usual, ours = (steps * statistics.median(pair[k] for pair in pairs) for k in (0, 1))
+        ratios = sorted(pair[1] / pair[0] for pair in pairs)
+        print(
+            f"| {name} | {usual:.2f} | {ours:.2f} | {statistics.median(ratios):.2f}"
+            f" | {ratios[0]:.2f} to {ratios[-1]:.2f} |",
+            flush=True,
+        )
+
+
+def timed(name: str, one: str, precision: str) -> float:
+    """Return the seconds a step of one version takes, measured in a process of its own."""
+    command = [sys.executable, __file__, name, "--one", one, "--precision", precision]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def seconds_a_step(name: str, one: str, precision: str) -> float:
+    """Return the seconds a training step of a script takes, plain or ours, in this process."""
+    batch_size, steps = SCRIPTS[name]
+    torch.manual_seed(0)
+    data = mnist()
+    x, y = torch.from_numpy(data["x"]).unsqueeze(1), torch.from_numpy(data["y"]).long()
+    if one == "plain":
+        step = plain.gan_step(name) if "gan" in name else plain.classifier_step(name)
+        loader = DataLoader(TensorDataset(scaled(x), y), batch_size, shuffle=True)
+        epoch: Epoch = lambda data: [step(*batch) for batch in data]  # noqa: E731
+        epoch(islice(loader, WARM_UP))
+        start = time.perf_counter()
+        epoch(islice(loader, steps))
+    else:
+        keep_freed_memory()
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
+        epoch = our_epoch(name, autocast)
+        epoch(islice(batches(x, y, batch_size), WARM_UP))
+        start = time.perf_counter()
+        epoch(islice(batches(x, y, batch_size), steps))
+    return (time.perf_counter() - start) / steps
+
+
+def our_epoch(name: str, autocast: torch.autocast) -> Epoch:
+    """Return the part of a script that trains its network on batches."""
+    script = importlib.import_module(f"mnist.{name}")
+    if "gan" in name:
+        raise NotImplementedError
+    model = getattr(script, MODELS[name])().to(memory_format=torch.channels_last)
+    optimizer: torch.optim.Optimizer
+    if name == "logit":
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, fused=True)
+    elif name == "linear":
+        optimizer = torch.optim.SGD(
+            model.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
+        )
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), 0.001, fused=True)
+    schedule = CosineAnnealingLR(optimizer, 1000000)
+    return lambda data: script.train_epoch(model, optimizer, schedule, autocast, data)
+
+
+def sgemm_rate(size: int = 2000) -> float:
+    """Return how many GFLOP/s a product of two large matrices of float32 runs at, at best of 10."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
