@@ -31,6 +31,12 @@ class Linear(nn.Sequential):
         )
 
 
+def shifted(images: Tensor) -> Tensor:
+    """Return a batch moved by up to a pixel down or up and right or left, as a whole."""
+    down, right = torch.randint(-1, 2, (2,)).tolist()
+    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+
+
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -43,7 +49,7 @@ def train_epoch(
     losses = []
     for images, labels in batches:
         with autocast:
-            logits = model(images)
+            logits = model(shifted(images))
         loss = cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
