@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
@@ -123,7 +125,7 @@ def our_epoch(name: str, autocast: torch.autocast) -> Epoch:
     """Return the part of a script that trains its network on batches."""
     script = importlib.import_module(f"mnist.{name}")
     if "gan" in name:
-        raise NotImplementedError
+        return our_gan_epoch(script, autocast)
     model = getattr(script, MODELS[name])().to(memory_format=torch.channels_last)
     optimizer: torch.optim.Optimizer
     if name == "logit":
@@ -136,6 +138,21 @@ def our_epoch(name: str, autocast: torch.autocast) -> Epoch:
         optimizer = torch.optim.AdamW(model.parameters(), 0.001, fused=True)
     schedule = CosineAnnealingLR(optimizer, 1000000)
     return lambda data: script.train_epoch(model, optimizer, schedule, autocast, data)
+
+
+def our_gan_epoch(script: ModuleType, autocast: torch.autocast) -> Epoch:
+    """Return the part of gan.py or cgan.py that trains its two networks on batches."""
+    generator, discriminator = script.Generator(), script.Discriminator()
+    optimizers = []
+    for model in (generator, discriminator):
+        model.to(memory_format=torch.channels_last)
+        optimizers.append(
+            torch.optim.Adam(model.parameters(), 0.0002, betas=(0.5, 0.999), fused=True)
+        )
+    averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.999), use_buffers=True)
+    return lambda data: script.train_epoch(
+        generator, discriminator, averaged, *optimizers, autocast, data
+    )
 
 
 def sgemm_rate(size: int = 2000) -> float:

@@ -12,6 +12,11 @@ def scaled(images: Tensor) -> Tensor:
     return images.float().mul_(1 / 127.5).sub_(1)
 
 
+def pixels(images: Tensor) -> Tensor:
+    """Return images from -1 to 1, any shape, as pixels of 0 to 255, uint8: `scaled` undone."""
+    return images.float().add(1).mul_(127.5).round_().to(torch.uint8)
+
+
 def batches(x: Tensor, y: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield all images and labels once, in random order, with a progress bar on a terminal.
 
@@ -32,10 +37,31 @@ def batches(x: Tensor, y: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: Tensor, batch_size: int = 500) -> Tensor:
-    """Return the model's logits, (n, 10) float32, in evaluation mode, of images (n, 1, 28, 28)."""
+def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
+    """Return the model's logits, (n, 10) float32, in evaluation mode, of images (n, 1, 28, 28).
+
+    Of a recurrent model, which gives its state after them, the logits alone.
+    """
     model.eval()
-    return torch.cat([model(scaled(images)) for images in x.split(batch_size)]).float()
+    outputs = [model(scaled(images)) for images in x.split(batch_size)]
+    return torch.cat([output[0] if isinstance(output, tuple) else output for output in outputs])
+
+
+@torch.no_grad()
+def draw(generator: nn.Module, autocast: torch.autocast, *inputs: Tensor) -> Tensor:
+    """Return the images, (n, 1, 28, 28) uint8, that a generator makes in evaluation mode.
+
+    Args:
+        generator: a network from its inputs to images of -1 to 1.
+        autocast: the context in which it runs.
+        inputs: what it takes, each of n rows: latent vectors, and digits if they can be asked for.
+    """
+    generator.eval()
+    images = []
+    for rows in zip(*(tensor.split(500) for tensor in inputs), strict=True):
+        with autocast:
+            images.append(pixels(generator(*rows)))
+    return torch.cat(images)
 
 
 def accuracy(logits: Tensor, y: Tensor) -> float:

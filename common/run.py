@@ -55,13 +55,13 @@ def argument_parser(
 
     parser = argparse.ArgumentParser(description=description, formatter_class=Formatter)
     add = parser.add_argument
-    add("--epochs", type=_positive(int), default=epochs, metavar="N", help="passes over the data")
-    add("--batch-size", type=_positive(int), default=batch_size, metavar="N", help="images a step")
-    add("--lr", type=_positive(float), default=lr, metavar="X", help="highest learning rate")
+    add("--epochs", type=positive(int), default=epochs, metavar="N", help="passes over the data")
+    add("--batch-size", type=positive(int), default=batch_size, metavar="N", help="images a step")
+    add("--lr", type=positive(float), default=lr, metavar="X", help="highest learning rate")
     add("--seed", type=int, default=0, metavar="N", help="of all random numbers")
     add(
         "--device",
-        type=_device,
+        type=find_device,
         default="auto",
         metavar="NAME",
         help="cpu, cuda, mps, xpu, or auto: the accelerator that torch finds, else the CPU",
@@ -74,7 +74,7 @@ def argument_parser(
     )
     add("--data", type=Path, default=ROOT / "mnist/data", metavar="DIR", help="the IDX files")
     add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="logs and pictures")
-    add("--limit", type=_positive(int), metavar="N", help="the first N training images only")
+    add("--limit", type=positive(int), metavar="N", help="the first N training images only")
     add(
         "--validate",
         action="store_true",
@@ -97,6 +97,7 @@ class Run:
         args: the parsed arguments.
         device: where the network is trained.
         autocast: a context in which the network runs in the run's precision.
+        header: lines of a script's own for the header of the log.
         history: a dictionary of figures an epoch, for a script's own use; it is in the checkpoint.
     """
 
@@ -115,6 +116,7 @@ class Run:
         self.autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         )
+        self.header: list[str] = []
         self.history: list[dict[str, float]] = []
         self._lines: list[str] = []
         self._seconds = 0.0  # of the epochs that are finished
@@ -178,14 +180,43 @@ class Run:
         """
         first = self._resumed(parts) if self.args.resume else 1
         if first == 1:
-            self._lines, self.history = [], []
-            for line in self._header(parts):
-                self.log(line)
+            with self._writing():  # an older run's would be taken for this one's
+                self.path(".resume.pt").unlink(missing_ok=True)
+            self.log_header(**parts)
         for epoch in range(first, self.args.epochs + 1):
             start = time.perf_counter()
             yield epoch
             self._seconds += time.perf_counter() - start
             self._save_checkpoint(epoch, parts)
+
+    def log_header(self, **parts: Stateful) -> None:
+        """Start the log with what anyone needs to repeat the run.
+
+        Args:
+            parts: as for `epochs`, which does this for a run that is not resumed.
+        """
+        models = [
+            f"{type(part).__name__}, {sum(x.numel() for x in part.parameters()):,} parameters"
+            for part in parts.values()
+            if isinstance(part, nn.Module) and not isinstance(part, AveragedModel)
+        ]
+        lines = [
+            f"command: {_command()}",
+            f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC",
+            f"device: {device_name(self.device)}, {torch.get_num_threads()} threads,"
+            f" {self.precision}",
+            f"versions: Python {platform.python_version()}, torch {torch.__version__}",
+            *(f"model: {model}" for model in models),
+            *self.header,
+            f"images: {self._images:,} to train on, {self._tested} images",
+            f"epochs: {self.args.epochs}, batch size: {self.args.batch_size},"
+            f" iterations per epoch: {-(-self._images // self.args.batch_size)},"
+            f" seed: {self.args.seed}",
+            "",
+        ]
+        self._lines, self.history = [], []
+        for line in lines:
+            self.log(line)
 
     def log(self, line: str = "") -> None:
         """Print a line and add it to the log, `out/NAME.log`."""
@@ -198,10 +229,9 @@ class Run:
     def require_finite(self, *losses: float) -> None:
         """End the program with one line if a loss is infinite or not a number."""
         if not all(map(math.isfinite, losses)):
-            raise SystemExit(
-                f"{self.name}: the loss is no longer finite; try a lower --lr"
-                f" (the last good epoch is in {_shown(self.path('.resume.pt'))})"
-            )
+            path = self.path(".resume.pt")
+            kept = f" (the last good epoch is in {shown(path)})" if path.exists() else ""
+            raise SystemExit(f"{self.name}: the loss is no longer finite; try a lower --lr{kept}")
 
     def finish(self, model: nn.Module, logits: Tensor, x_test: Tensor, y_test: Tensor) -> None:
         """Log the final figures, the mismatches and the time; write their picture and the weights.
@@ -226,7 +256,7 @@ class Run:
         self.log()
         grid = mismatch_grid(x_test.squeeze(1).cpu().numpy(), actual, predicted)
         self.save_picture(".png", grid)
-        self.log(f"grid of mismatches: {_shown(self.path('.png'))}")
+        self.log(f"grid of mismatches: {shown(self.path('.png'))}")
         self.save_weights(model)
 
     def log_time(self) -> None:
@@ -241,7 +271,7 @@ class Run:
         """Write a network's state dict to `out/NAME.pt` and log the path."""
         path = self.path(".pt")
         self._save(path, lambda file: torch.save(_on_cpu(model.state_dict()), file))
-        self.log(f"weights: {_shown(path)}")
+        self.log(f"weights: {shown(path)}")
 
     def save_picture(self, ending: str, pixels: NDArray[np.uint8]) -> None:
         """Write grey pixels (height, width), uint8, to the PNG `out/NAME` + ending."""
@@ -252,37 +282,12 @@ class Run:
         """Write content to the file `out/NAME` + ending."""
         self._save(self.path(ending), lambda file: file.write(content))
 
-    def path(self, ending: str) -> Path:
-        """Return the path of this run's file with an ending, for instance `.log`."""
-        return self.args.out / (self.name + ending)
-
-    def _header(self, parts: dict[str, Stateful]) -> list[str]:
-        """Return what anyone needs to repeat the run."""
-        models = [
-            f"{type(part).__name__}, {sum(x.numel() for x in part.parameters()):,} parameters"
-            for part in parts.values()
-            if isinstance(part, nn.Module) and not isinstance(part, AveragedModel)
-        ]
-        return [
-            f"command: {_command()}",
-            f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC",
-            f"device: {device_name(self.device)}, {torch.get_num_threads()} threads,"
-            f" {self.precision}",
-            f"versions: Python {platform.python_version()}, torch {torch.__version__}",
-            *(f"model: {model}" for model in models),
-            f"images: {self._images:,} to train on, {self._tested} images",
-            f"epochs: {self.args.epochs}, batch size: {self.args.batch_size},"
-            f" iterations per epoch: {-(-self._images // self.args.batch_size)},"
-            f" seed: {self.args.seed}",
-            "",
-        ]
-
-    def _settings(self) -> dict[str, str]:
-        """Return what must be the same for a run to be resumed."""
+    def settings(self) -> dict[str, str]:
+        """Return what must be the same for a run to be resumed, as texts."""
         settings = {
             f"--{name.replace('_', '-')}": str(value)
             for name, value in vars(self.args).items()
-            if name not in ("out", "data", "resume")
+            if name not in ("out", "data", "resume", "trials")
         }
         return {
             **settings,
@@ -291,6 +296,19 @@ class Run:
             "images": str(self._images),
         }
 
+    def require_settings(self, settings: dict[str, str], path: Path) -> None:
+        """End the program with one line if a file's settings are not those of this run."""
+        for name, value in self.settings().items():
+            if settings.get(name) != value:
+                raise SystemExit(
+                    f"{self.name}: {path} is of a run with {name} {settings.get(name)},"
+                    f" not {value}: give the same flags, or leave out --resume"
+                )
+
+    def path(self, ending: str) -> Path:
+        """Return the path of this run's file with an ending, for instance `.log`."""
+        return self.args.out / (self.name + ending)
+
     def _save_checkpoint(self, epoch: int, parts: dict[str, Stateful]) -> None:
         """Write all that an interrupted run needs to go on to `out/NAME.resume.pt`."""
         states = {name: part.state_dict() for name, part in parts.items()}
@@ -298,9 +316,9 @@ class Run:
             self.require_finite(math.nan)
         checkpoint = {
             "epoch": epoch,
-            "settings": self._settings(),
+            "settings": self.settings(),
             "states": states,
-            "random": _random_states(self.device),
+            "random": random_states(self.device),
             "lines": self._lines,
             "history": self.history,
             "seconds": self._seconds,
@@ -311,23 +329,23 @@ class Run:
         """Restore the interrupted run's state, and return the number of its next epoch."""
         path = self.path(".resume.pt")
         if not path.exists():
-            print(f"{self.name}: no {_shown(path)} to go on from: from the start", file=sys.stderr)
+            print(f"{self.name}: no {shown(path)} to go on from: from the start", file=sys.stderr)
             return 1
         try:
             checkpoint = torch.load(path, map_location=self.device, weights_only=True)
-            settings, epoch = checkpoint["settings"], checkpoint["epoch"]
+            settings, epoch = dict(checkpoint["settings"]), int(checkpoint["epoch"])
         except Exception as error:  # torch.load raises whatever a damaged file leads it to
             first_line = str(error).split("\n")[0]
             raise SystemExit(f"{self.name}: {path} is damaged: {first_line}") from None
-        for name, value in self._settings().items():
-            if settings.get(name) != value:
-                raise SystemExit(
-                    f"{self.name}: {path} is of a run with {name} {settings.get(name)},"
-                    f" not {value}: give the same flags, or leave out --resume"
-                )
-        for name, part in parts.items():
-            part.load_state_dict(checkpoint["states"][name])
-        _set_random_states(self.device, checkpoint["random"])
+        self.require_settings(settings, path)
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(checkpoint["states"][name])
+        except Exception:  # each kind of part has its own
+            raise SystemExit(
+                f"{self.name}: {path} is of another network or optimizer: leave out --resume"
+            ) from None
+        set_random_states(self.device, checkpoint["random"])
         self.history = checkpoint["history"]
         self._seconds = checkpoint["seconds"]
         self._lines = checkpoint["lines"]
@@ -359,7 +377,7 @@ class Run:
             raise SystemExit(f"{self.name}: cannot write to {self.args.out}: {error}") from None
 
 
-def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
     """Return a parser of positive, finite numbers for argparse."""
 
     def parse(text: str) -> int | float:
@@ -372,7 +390,7 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
     return parse
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
     """Return the device of a name, for argparse; `auto` is the accelerator, or else the CPU."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     found = [torch.device("cpu"), *([accelerator] if accelerator else [])]
@@ -422,12 +440,15 @@ def device_name(device: torch.device) -> str:
 
 def _command(resume: bool = False) -> str:
     """Return the command line of this program, as one would type it from the repository."""
-    script = _shown(Path(sys.argv[0]).resolve())
+    script = shown(Path(sys.argv[0]).resolve())
     flags = [flag for flag in sys.argv[1:] if flag != "--resume"]
-    return shlex.join(["python", script, *flags, *(["--resume"] if resume else [])])
+    program = ["python"]
+    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun sets it
+        program = ["torchrun", "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]]
+    return shlex.join([*program, script, *flags, *(["--resume"] if resume else [])])
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """Return a path for the reader: relative to the repository if it lies there."""
     resolved = path.resolve()
     return str(resolved.relative_to(ROOT)) if resolved.is_relative_to(ROOT) else str(path)
@@ -470,15 +491,15 @@ def _on_cpu(states: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor.cpu() for name, tensor in states.items()}
 
 
-def _random_states(device: torch.device) -> list[Tensor]:
+def random_states(device: torch.device) -> list[Tensor]:
     """Return the states of torch's random numbers on the CPU and on the device."""
     if device.type == "cpu":
         return [torch.get_rng_state()]
     return [torch.get_rng_state(), torch.get_device_module(device).get_rng_state()]
 
 
-def _set_random_states(device: torch.device, states: list[Tensor]) -> None:
-    """Set what `_random_states` returned."""
+def set_random_states(device: torch.device, states: list[Tensor]) -> None:
+    """Set what `random_states` returned."""
     torch.set_rng_state(states[0].cpu())
     if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[1].cpu())

@@ -1,6 +1,7 @@
 """What the tests of the scripts share."""
 
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,3 +38,16 @@ def comparable(log: str) -> list[str]:
 def script() -> Script:
     """`run_script`, for tests."""
     return run_script
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the first 500 training and 300 test images, for networks that take long."""
+    from common.mnist import NAMES, mnist
+
+    folder = tmp_path_factory.mktemp("few digits")
+    for key, array in mnist().items():
+        few = array[: 500 if key in "xy" else 300]
+        header = bytes([0, 0, 8, few.ndim]) + struct.pack(f">{few.ndim}I", *few.shape)
+        (folder / NAMES[key]).write_bytes(header + few.tobytes())
+    return folder

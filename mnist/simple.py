@@ -1,0 +1,108 @@
+"""SimpNet: thirteen convolutions with batch norm, small and deep.
+
+Hasanpour et al. 2018, "Towards Principled Design of Deep Convolutional Networks: Introducing
+SimpNet", https://arxiv.org/abs/1802.06205
+
+python mnist/simple.py               # 50 epochs
+python mnist/simple.py --epochs 3    # a first look
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import accuracy, batches, predict
+from common.dropout import ReLUDropout
+from common.run import Run, argument_parser
+
+LAYERS = (  # channels in, channels out, kernel size, pooling (0: none)
+    (1, 66, 3, 0),  # 66 x 28 x 28
+    (66, 64, 3, 0),
+    (64, 64, 3, 0),
+    (64, 64, 3, 0),
+    (64, 96, 3, 2),  # 96 x 14 x 14
+    (96, 96, 3, 0),
+    (96, 96, 3, 0),
+    (96, 96, 3, 0),
+    (96, 96, 3, 0),
+    (96, 144, 3, 2),  # 144 x 7 x 7
+    (144, 144, 1, 0),
+    (144, 178, 1, 0),
+    (178, 216, 3, 7),  # 216 x 1 x 1
+)
+
+
+class SimpNet(nn.Sequential):
+    """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 1,022,656 parameters."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        for inputs, outputs, size, pool in LAYERS:
+            conv = nn.Conv2d(inputs, outputs, size, padding="same")
+            nn.init.xavier_normal_(conv.weight, nn.init.calculate_gain("relu"))
+            layers += [conv, nn.BatchNorm2d(outputs, momentum=0.05)]
+            if pool:  # ahead of the ReLU: the same values as after it, from less memory
+                layers.append(nn.MaxPool2d(pool))
+            if pool == 7:
+                layers.append(nn.Flatten())  # 216
+            layers.append(ReLUDropout(0.2))
+        super().__init__(*layers, nn.Linear(216, 10))
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    autocast: torch.autocast,
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> float:
+    """Take one step a batch, and return the mean loss."""
+    model.train()
+    losses = []
+    for images, labels in batches:
+        with autocast:
+            logits = model(images)
+        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+    return torch.stack(losses).mean().item()
+
+
+def main() -> None:
+    args = argument_parser(__doc__, epochs=50, batch_size=100, lr=0.01).parse_args()
+    with Run("simple", args, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load()
+        model = run.place(SimpNet())
+        run.save_bytes(".txt", f"{model}\n".encode())
+        optimizer = torch.optim.AdamW(
+            model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True
+        )
+        steps = args.epochs * -(-len(x_train) // args.batch_size)
+        schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
+
+        for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
+            lr = optimizer.param_groups[0]["lr"]
+            data = batches(x_train, y_train, args.batch_size)
+            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
+            run.require_finite(loss)
+            correct = accuracy(predict(model, x_test), y_test)
+            run.log(
+                f"{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}"
+                f"  test accuracy: {correct:5.2f}%"
+            )
+
+        run.finish(model, predict(model, x_test), x_test, y_test)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The convolutional network with the average of its weights over the last two fifths of the epochs.
+
+Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization",
+https://arxiv.org/abs/1803.05407; the network and its training are those of conv.py.
+
+python mnist/swa.py                  # 50 epochs, the last 20 averaged
+python mnist/swa.py --epochs 5       # the last 2 averaged
+torchrun --nproc-per-node 2 mnist/swa.py --trials 8    # does it help? 8 pairs, on 2 cores
+"""
+
+import copy
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import accuracy, batches, predict
+from common.dropout import ReLUDropout
+from common.run import Run, argument_parser, positive, random_states, set_random_states
+from common.trials import join_processes, study
+
+
+class ConvNet(nn.Sequential):
+    """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 431,080 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 20, 5),  # 20 x 24 x 24
+            ReLUDropout(0.5),
+            nn.MaxPool2d(2),  # 20 x 12 x 12
+            nn.Conv2d(20, 50, 5),  # 50 x 8 x 8
+            ReLUDropout(0.5),
+            nn.MaxPool2d(2),  # 50 x 4 x 4
+            nn.Flatten(),  # 800
+            nn.Linear(800, 500),
+            ReLUDropout(0.5),
+            nn.Linear(500, 10),
+        )
+
+
+def shifted(images: Tensor) -> Tensor:
+    """Return a batch moved by up to a pixel down or up and right or left, as a whole."""
+    down, right = torch.randint(-1, 2, (2,)).tolist()
+    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    autocast: torch.autocast,
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> float:
+    """Take one step a batch, and return the mean loss."""
+    model.train()
+    losses = []
+    for images, labels in batches:
+        with autocast:
+            logits = model(shifted(images))
+        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+    return torch.stack(losses).mean().item()
+
+
+def beginning(run: Run, images: int) -> tuple[ConvNet, torch.optim.Optimizer, LRScheduler]:
+    """Return the network, its optimizer, and the schedule of a run without averaging."""
+    args = run.args
+    model = run.place(ConvNet())
+    optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
+    steps = args.epochs * -(-images // args.batch_size)
+    return model, optimizer, OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
+
+
+def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> tuple[float, float]:
+    """Return the test accuracies, in percent, of both ways to end one and the same training.
+
+    Up to the epoch where averaging begins they share all; from there both go on from the same
+    weights, state of the optimizer and random numbers: one while the rate falls, without averaging,
+    the other at a held rate with averaging.
+    """
+    x_train, y_train, x_test, y_test = data
+    torch.manual_seed(seed)
+    model, optimizer, falling = beginning(run, len(x_train))
+    held = ConstantLR(optimizer, factor=1)
+    average = AveragedModel(model)
+    first = run.args.epochs * 3 // 5
+
+    def train(schedule: LRScheduler) -> None:
+        data = batches(x_train, y_train, run.args.batch_size)
+        run.require_finite(train_epoch(model, optimizer, schedule, run.autocast, data))
+
+    for _ in range(first):
+        train(falling)
+    states = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    random = random_states(run.device)
+
+    for _ in range(first, run.args.epochs):
+        train(falling)
+    regular = accuracy(predict(model, x_test), y_test)
+
+    model.load_state_dict(states[0])
+    optimizer.load_state_dict(states[1])
+    set_random_states(run.device, random)
+    for _ in range(first, run.args.epochs):
+        train(held)
+        average.update_parameters(model)
+    return regular, accuracy(predict(average.module, x_test), y_test)
+
+
+def main() -> None:
+    parser = argument_parser(__doc__, epochs=50, batch_size=125, lr=0.005)
+    parser.add_argument(
+        "--trials",
+        type=positive(int),
+        metavar="N",
+        help="train N pairs, with averaging and without, seeds from --seed on, and compare them",
+    )
+    args = parser.parse_args()
+    if args.trials:
+        join_processes()
+        with Run("swa-trials", args, bfloat16_pays=True) as run:
+            digits = run.load()
+            study(run, ConvNet(), lambda seed: trial(run, digits, seed))
+        return
+    with Run("swa", args, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load()
+        model, optimizer, falling = beginning(run, len(x_train))
+        held = ConstantLR(optimizer, factor=1)
+        average = AveragedModel(model)
+        first = args.epochs * 3 // 5
+
+        for epoch in run.epochs(
+            model=model, average=average, optimizer=optimizer, schedule=falling
+        ):
+            if epoch == first + 1:
+                run.log("weight averaging:")
+            schedule = falling if epoch <= first else held
+            lr = optimizer.param_groups[0]["lr"]
+            data = batches(x_train, y_train, args.batch_size)
+            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
+            run.require_finite(loss)
+            if epoch > first:
+                average.update_parameters(model)
+            correct = accuracy(predict(model, x_test), y_test)
+            run.log(
+                f"{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}"
+                f"  test accuracy: {correct:5.2f}%"
+            )
+
+        network = average.module
+        run.log(f"average weights of epochs {first + 1} to {args.epochs}:")
+        run.finish(network, predict(network, x_test), x_test, y_test)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""SimpNet with the average of its weights over the last third of the epochs.
+
+Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization",
+https://arxiv.org/abs/1803.05407; the network is that of simple.py.
+
+python mnist/wsimple.py              # 75 epochs, the last 25 averaged
+python mnist/wsimple.py --epochs 12  # the last 4 averaged
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import accuracy, batches, predict
+from common.dropout import ReLUDropout
+from common.run import Run, argument_parser
+
+LAYERS = (  # channels in, channels out, kernel size, pooling (0: none)
+    (1, 66, 3, 0),  # 66 x 28 x 28
+    (66, 64, 3, 0),
+    (64, 64, 3, 0),
+    (64, 64, 3, 0),
+    (64, 96, 3, 2),  # 96 x 14 x 14
+    (96, 96, 3, 0),
+    (96, 96, 3, 0),
+    (96, 96, 3, 0),
+    (96, 96, 3, 0),
+    (96, 144, 3, 2),  # 144 x 7 x 7
+    (144, 144, 1, 0),
+    (144, 178, 1, 0),
+    (178, 216, 3, 7),  # 216 x 1 x 1
+)
+
+
+class SimpNet(nn.Sequential):
+    """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 1,022,656 parameters."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        for inputs, outputs, size, pool in LAYERS:
+            conv = nn.Conv2d(inputs, outputs, size, padding="same")
+            nn.init.xavier_normal_(conv.weight, nn.init.calculate_gain("relu"))
+            layers += [conv, nn.BatchNorm2d(outputs, momentum=0.05)]
+            if pool:  # ahead of the ReLU: the same values as after it, from less memory
+                layers.append(nn.MaxPool2d(pool))
+            if pool == 7:
+                layers.append(nn.Flatten())  # 216
+            layers.append(ReLUDropout(0.2))
+        super().__init__(*layers, nn.Linear(216, 10))
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    autocast: torch.autocast,
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> float:
+    """Take one step a batch, and return the mean loss."""
+    model.train()
+    losses = []
+    for images, labels in batches:
+        with autocast:
+            logits = model(images)
+        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+    return torch.stack(losses).mean().item()
+
+
+@torch.no_grad()
+def renew_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Set the batch norms' statistics to mean and variance of all that enters them in a pass.
+
+    Average weights need it: what was gathered in training belongs to other weights.
+    `torch.optim.swa_utils.update_bn` leaves dropout on, gives a short last batch a full one's
+    weight, and takes the mean of the batches' variances for the variance of the whole. Here dropout
+    is off, each batch norm normalizes by its batch as in training, and its statistics are those of
+    all batches as one, put together batch by batch (Chan, Golub and LeVeque 1979), the variance
+    unbiased as in training.
+
+    Args:
+        model: the network; it is left in evaluation mode.
+        batches: images (n, 1, 28, 28) and labels (n,), of which no use is made.
+    """
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    counts = dict.fromkeys(norms, 0)  # of values in a channel
+
+    def add(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+        (x,) = inputs  # (n, channels, height, width)
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+        count = x.numel() // norm.num_features
+        counts[norm] += count
+        share = count / counts[norm]
+        mean_so_far, variance_so_far = map(norm.get_buffer, ("running_mean", "running_var"))
+        shift = mean - mean_so_far
+        mean_so_far += share * shift
+        variance_so_far += share * (variance - variance_so_far) + share * (1 - share) * shift**2
+
+    hooks = [norm.register_forward_pre_hook(add) for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = 0  # by itself the layer leaves its statistics alone
+    for images, _ in batches:
+        model(images)
+    for norm, momentum, hook in zip(norms, momenta, hooks, strict=True):
+        hook.remove()
+        norm.momentum = momentum
+        norm.get_buffer("running_var").mul_(counts[norm] / (counts[norm] - 1))
+    model.eval()
+
+
+def main() -> None:
+    args = argument_parser(__doc__, epochs=75, batch_size=100, lr=0.01).parse_args()
+    with Run("wsimple", args, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load()
+        model = run.place(SimpNet())
+        average = AveragedModel(model)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True
+        )
+        # The rate rises from a tenth and falls back to it, where it is held for the last third.
+        first = args.epochs * 2 // 3
+        steps = first * -(-len(x_train) // args.batch_size)
+        falling = OneCycleLR(
+            optimizer,
+            args.lr,
+            total_steps=steps + 1,  # and one for the rate that is held
+            div_factor=10,
+            final_div_factor=1,
+            cycle_momentum=False,
+        )
+        held = ConstantLR(optimizer, factor=1)
+
+        for epoch in run.epochs(
+            model=model, average=average, optimizer=optimizer, schedule=falling
+        ):
+            if epoch == first + 1:
+                run.log("weight averaging:")
+            schedule = falling if epoch <= first else held
+            lr = optimizer.param_groups[0]["lr"]
+            data = batches(x_train, y_train, args.batch_size)
+            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
+            run.require_finite(loss)
+            if epoch > first:
+                average.update_parameters(model)
+            correct = accuracy(predict(model, x_test), y_test)
+            run.log(
+                f"{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}"
+                f"  test accuracy: {correct:5.2f}%"
+            )
+
+        network = average.module
+        renew_batch_norm(network, batches(x_train, y_train, args.batch_size))
+        run.log(f"average weights of epochs {first + 1} to {args.epochs}:")
+        run.finish(network, predict(network, x_test), x_test, y_test)
+
+
+if __name__ == "__main__":
+    main()
