@@ -1,0 +1,35 @@
+"""Weights that a script has trained, loaded into their network."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def load_weights(kind: Callable[[], Model], path: Path) -> Model:
+    """Return a network with the weights of a file, on the CPU and in evaluation mode.
+
+    No random numbers are drawn on the way, so that a run that loads a network goes as one that
+    does not.
+
+    Args:
+        kind: the network's class.
+        path: a state dict, as `out/NAME.pt` holds it.
+
+    Raises:
+        OSError: the file is not there or cannot be read.
+        ValueError: it is damaged, or of another network; one line with the file's name.
+    """
+    with torch.device("meta"):  # shapes alone: nothing is initialized
+        model = kind()
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), assign=True)
+    except (RuntimeError, TypeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+        name = type(model).__name__
+        raise ValueError(f"{path} is damaged, or holds other weights than {name}'s") from None
+    return model.eval()

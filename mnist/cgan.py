@@ -1,0 +1,179 @@
+"""A conditional generative adversarial network: the digits that one asks for.
+
+Both networks of gan.py are told the digit: the generator which to draw, the discriminator which an
+image is said to be. (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014,
+https://arxiv.org/abs/1411.1784)
+
+python mnist/cgan.py                 # 20 epochs
+python mnist/cgan.py --epochs 4      # a first look
+python mnist/sample.py 2026          # then: these digits, drawn anew each time
+"""
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import batches, draw
+from common.course import finish
+from common.layers import Sigmoid
+from common.mnist import makegrid
+from common.run import Run, argument_parser
+from common.scores import log_scores, trained_judge
+from mnist.conv import ConvNet
+
+
+class Generator(nn.Module):
+    """Latent vectors (n, 100, 1, 1) and digits (n,) to images (n, 1, 28, 28) from -1 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Sequential(nn.Embedding(10, 10), nn.Unflatten(1, (10, 1, 1)))
+        self.layers = nn.Sequential(
+            nn.ConvTranspose2d(110, 256, 4, bias=False),  # 256 x 4 x 4
+            nn.BatchNorm2d(256),
+            nn.ReLU(),
+            nn.ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
+            nn.Tanh(),
+        )
+
+    def forward(self, latent: Tensor, digits: Tensor) -> Tensor:
+        return self.layers(torch.cat([latent, self.embedding(digits)], 1))  # 110 x 1 x 1 enter
+
+
+class Discriminator(nn.Module):
+    """Images (n, 1, 28, 28) and digits (n,) to the probability of each to be real, (n,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Sequential(
+            nn.Embedding(10, 50), nn.Linear(50, 784), nn.Unflatten(1, (1, 28, 28))
+        )
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
+            nn.BatchNorm2d(256),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
+            Sigmoid(),
+            nn.Flatten(0),
+        )
+
+    def forward(self, images: Tensor, digits: Tensor) -> Tensor:
+        return self.layers(torch.cat([images, self.embedding(digits)], 1))  # 2 x 28 x 28 enter
+
+
+def train_epoch(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    averaged: AveragedModel,
+    generator_optimizer: torch.optim.Optimizer,
+    discriminator_optimizer: torch.optim.Optimizer,
+    autocast: torch.autocast,
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> list[float]:
+    """Take a step of each network a batch; return the median losses, discriminator's first."""
+    generator.train()
+    discriminator.train()
+    losses = []
+    for images, labels in batches:
+        latent = torch.randn(len(images), 100, 1, 1, device=images.device)
+        asked = torch.randint(10, labels.shape, device=images.device)
+
+        # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
+        with autocast:
+            generated = generator(latent, asked)
+            real = discriminator(images, labels)
+            fake = discriminator(generated.detach(), asked)
+        target = torch.empty_like(real).uniform_(0.8, 1)
+        real_loss = binary_cross_entropy(real, target)
+        fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
+        discriminator_loss = real_loss + fake_loss
+        discriminator_optimizer.zero_grad()
+        discriminator_loss.backward()
+        discriminator_optimizer.step()
+
+        # The generator's step: the same images towards 1.
+        discriminator.requires_grad_(False)  # of no use here, and a tenth of the time
+        with autocast:
+            fake = discriminator(generated, asked)
+        generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
+        generator_optimizer.zero_grad()
+        generator_loss.backward()
+        generator_optimizer.step()
+        discriminator.requires_grad_(True)
+
+        averaged.update_parameters(generator)
+        losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
+    return torch.stack(losses).quantile(0.5, dim=0).tolist()
+
+
+def main() -> None:
+    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.0002).parse_args()
+    with Run("cgan", args, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load()
+        latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
+        asked = torch.arange(10).repeat(1000).to(run.device)
+        rows = latent[:10].repeat_interleave(10, 0)  # of a picture: 10 digits of one latent vector
+        generator, discriminator = run.place(Generator()), run.place(Discriminator())
+        averaged = AveragedModel(generator, use_buffers=True)
+        generator_optimizer, discriminator_optimizer = (
+            torch.optim.Adam(model.parameters(), args.lr, betas=(0.5, 0.999), fused=True)
+            for model in (generator, discriminator)
+        )
+        judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
+        run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
+
+        for epoch in run.epochs(
+            generator=generator,
+            discriminator=discriminator,
+            averaged=averaged,
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
+        ):
+            # The average is over about the last tenth of all iterations, 1000 at most.
+            iterations = epoch * -(-len(x_train) // args.batch_size)
+            window = min(max(iterations / 10, 1), 1000)
+            averaged.multi_avg_fn = get_ema_multi_avg_fn(1 - 1 / window)
+            discriminator_loss, generator_loss = train_epoch(
+                generator,
+                discriminator,
+                averaged,
+                generator_optimizer,
+                discriminator_optimizer,
+                run.autocast,
+                batches(x_train, y_train, args.batch_size),
+            )
+            run.require_finite(discriminator_loss, generator_loss)
+            run.log(
+                f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss"
+                f" for discriminator: {discriminator_loss:.3f}\tgenerator: {generator_loss:.3f}"
+            )
+            digits = draw(averaged.module, run.autocast, rows, asked[:100])
+            run.save_picture(f"{epoch:02}.png", makegrid(digits.squeeze(1).cpu().numpy(), 10, 10))
+            scores = log_scores(run, judge, averaged.module, latent, asked)
+            losses = {"discriminator loss": discriminator_loss, "generator loss": generator_loss}
+            run.history.append({"epoch": epoch, **losses, **scores})
+
+        finish(run, averaged.module, judge)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""A generative adversarial network: digits out of random numbers.
+
+A generator learns to draw digits by being told how to deceive a discriminator, which learns to
+tell them from the handwritten ones. (Goodfellow et al., "Generative Adversarial Networks", 2014,
+https://arxiv.org/abs/1406.2661; built of convolutions as by Radford, Metz and Chintala, 2015,
+https://arxiv.org/abs/1511.06434)
+
+python mnist/gan.py                  # 20 epochs
+python mnist/gan.py --epochs 4       # a first look
+"""
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import batches, draw
+from common.course import finish
+from common.layers import Sigmoid
+from common.mnist import makegrid
+from common.run import Run, argument_parser
+from common.scores import log_scores, trained_judge
+from mnist.conv import ConvNet
+
+
+class Generator(nn.Sequential):
+    """Latent vectors (n, 100, 1, 1) to images (n, 1, 28, 28) from -1 to 1; 837,504 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.ConvTranspose2d(100, 256, 4, bias=False),  # 256 x 4 x 4
+            nn.BatchNorm2d(256),
+            nn.ReLU(),
+            nn.ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
+            nn.Tanh(),
+        )
+
+
+class Discriminator(nn.Sequential):
+    """Images (n, 1, 28, 28) from -1 to 1 to the probability of each to be real, (n,)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
+            nn.BatchNorm2d(256),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
+            Sigmoid(),
+            nn.Flatten(0),
+        )
+
+
+def train_epoch(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    averaged: AveragedModel,
+    generator_optimizer: torch.optim.Optimizer,
+    discriminator_optimizer: torch.optim.Optimizer,
+    autocast: torch.autocast,
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> list[float]:
+    """Take a step of each network a batch; return the median losses, discriminator's first."""
+    generator.train()
+    discriminator.train()
+    losses = []
+    for images, _ in batches:
+        latent = torch.randn(len(images), 100, 1, 1, device=images.device)
+
+        # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
+        with autocast:
+            generated = generator(latent)
+            real, fake = discriminator(images), discriminator(generated.detach())
+        target = torch.empty_like(real).uniform_(0.8, 1)
+        real_loss = binary_cross_entropy(real, target)
+        fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
+        discriminator_loss = real_loss + fake_loss
+        discriminator_optimizer.zero_grad()
+        discriminator_loss.backward()
+        discriminator_optimizer.step()
+
+        # The generator's step: the same images towards 1.
+        discriminator.requires_grad_(False)  # of no use here, and a tenth of the time
+        with autocast:
+            fake = discriminator(generated)
+        generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
+        generator_optimizer.zero_grad()
+        generator_loss.backward()
+        generator_optimizer.step()
+        discriminator.requires_grad_(True)
+
+        averaged.update_parameters(generator)
+        losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
+    return torch.stack(losses).quantile(0.5, dim=0).tolist()
+
+
+def main() -> None:
+    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.0002).parse_args()
+    with Run("gan", args, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load()
+        latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
+        generator, discriminator = run.place(Generator()), run.place(Discriminator())
+        averaged = AveragedModel(generator, use_buffers=True)
+        generator_optimizer, discriminator_optimizer = (
+            torch.optim.Adam(model.parameters(), args.lr, betas=(0.5, 0.999), fused=True)
+            for model in (generator, discriminator)
+        )
+        judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
+        run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
+
+        for epoch in run.epochs(
+            generator=generator,
+            discriminator=discriminator,
+            averaged=averaged,
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
+        ):
+            # The average is over about the last tenth of all iterations, 1000 at most.
+            iterations = epoch * -(-len(x_train) // args.batch_size)
+            window = min(max(iterations / 10, 1), 1000)
+            averaged.multi_avg_fn = get_ema_multi_avg_fn(1 - 1 / window)
+            discriminator_loss, generator_loss = train_epoch(
+                generator,
+                discriminator,
+                averaged,
+                generator_optimizer,
+                discriminator_optimizer,
+                run.autocast,
+                batches(x_train, y_train, args.batch_size),
+            )
+            run.require_finite(discriminator_loss, generator_loss)
+            run.log(
+                f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss"
+                f" for discriminator: {discriminator_loss:.3f}\tgenerator: {generator_loss:.3f}"
+            )
+            digits = draw(averaged.module, run.autocast, latent[:60])
+            run.save_picture(f"{epoch:02}.png", makegrid(digits.squeeze(1).cpu().numpy(), 10, 6))
+            scores = log_scores(run, judge, averaged.module, latent)
+            losses = {"discriminator loss": discriminator_loss, "generator loss": generator_loss}
+            run.history.append({"epoch": epoch, **losses, **scores})
+
+        finish(run, averaged.module, judge)
+
+
+if __name__ == "__main__":
+    main()
