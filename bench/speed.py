@@ -137,7 +137,8 @@ def our_epoch(name: str, autocast: torch.autocast) -> Epoch:
     else:
         optimizer = torch.optim.AdamW(model.parameters(), 0.001, fused=True)
     schedule = CosineAnnealingLR(optimizer, 1000000)
-    return lambda data: script.train_epoch(model, optimizer, schedule, autocast, data)
+    reach = (2,) if name == "conv" else ()
+    return lambda data: script.train_epoch(model, optimizer, schedule, autocast, data, *reach)
 
 
 def our_gan_epoch(script: ModuleType, autocast: torch.autocast) -> Epoch:

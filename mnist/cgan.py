@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import batches, draw
 from common.course import finish
-from common.layers import Sigmoid
+from common.layers import Conv2d, ConvTranspose2d, Sigmoid
 from common.mnist import makegrid
 from common.run import Run, argument_parser
 from common.scores import log_scores, trained_judge
@@ -37,16 +37,16 @@ class Generator(nn.Module):
         super().__init__()
         self.embedding = nn.Sequential(nn.Embedding(10, 10), nn.Unflatten(1, (10, 1, 1)))
         self.layers = nn.Sequential(
-            nn.ConvTranspose2d(110, 256, 4, bias=False),  # 256 x 4 x 4
+            ConvTranspose2d(110, 256, 4, bias=False),  # 256 x 4 x 4
             nn.BatchNorm2d(256),
             nn.ReLU(),
-            nn.ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
             nn.ReLU(),
-            nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.BatchNorm2d(64),
             nn.ReLU(),
-            nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
+            ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
             nn.Tanh(),
         )
 
@@ -63,15 +63,15 @@ class Discriminator(nn.Module):
             nn.Embedding(10, 50), nn.Linear(50, 784), nn.Unflatten(1, (1, 28, 28))
         )
         self.layers = nn.Sequential(
-            nn.Conv2d(2, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            Conv2d(2, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.LeakyReLU(0.2),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
+            Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
             nn.BatchNorm2d(256),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
+            Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
             Sigmoid(),
             nn.Flatten(0),
         )

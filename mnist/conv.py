@@ -38,9 +38,9 @@ class ConvNet(nn.Sequential):
         )
 
 
-def shifted(images: Tensor) -> Tensor:
-    """Return a batch moved by up to a pixel down or up and right or left, as a whole."""
-    down, right = torch.randint(-1, 2, (2,)).tolist()
+def shifted(images: Tensor, reach: int) -> Tensor:
+    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
     return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
 
 
@@ -50,13 +50,14 @@ def train_epoch(
     schedule: LRScheduler,
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
+    reach: int,
 ) -> float:
     """Take one step a batch, and return the mean loss."""
     model.train()
     losses = []
     for images, labels in batches:
         with autocast:
-            logits = model(shifted(images))
+            logits = model(shifted(images, reach))
         loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
         optimizer.zero_grad()
         loss.backward()
@@ -67,18 +68,19 @@ def train_epoch(
 
 
 def main() -> None:
-    args = argument_parser(__doc__, epochs=50, batch_size=125, lr=0.005).parse_args()
+    args = argument_parser(__doc__, epochs=50, batch_size=125, lr=0.004).parse_args()
     with Run("conv", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(ConvNet())
         optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
         steps = args.epochs * -(-len(x_train) // args.batch_size)
         schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
+        reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
             lr = optimizer.param_groups[0]["lr"]
             data = batches(x_train, y_train, args.batch_size)
-            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
+            loss = train_epoch(model, optimizer, schedule, run.autocast, data, reach)
             run.require_finite(loss)
             correct = accuracy(predict(model, x_test), y_test)
             run.log(

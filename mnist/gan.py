@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import batches, draw
 from common.course import finish
-from common.layers import Sigmoid
+from common.layers import Conv2d, ConvTranspose2d, Sigmoid
 from common.mnist import makegrid
 from common.run import Run, argument_parser
 from common.scores import log_scores, trained_judge
@@ -35,16 +35,16 @@ class Generator(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.ConvTranspose2d(100, 256, 4, bias=False),  # 256 x 4 x 4
+            ConvTranspose2d(100, 256, 4, bias=False),  # 256 x 4 x 4
             nn.BatchNorm2d(256),
             nn.ReLU(),
-            nn.ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
             nn.ReLU(),
-            nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.BatchNorm2d(64),
             nn.ReLU(),
-            nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
+            ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
             nn.Tanh(),
         )
 
@@ -54,15 +54,15 @@ class Discriminator(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(1, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            Conv2d(1, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.LeakyReLU(0.2),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
+            Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
             nn.BatchNorm2d(256),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
+            Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
             Sigmoid(),
             nn.Flatten(0),
         )
@@ -87,7 +87,8 @@ def train_epoch(
         # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
         with autocast:
             generated = generator(latent)
-            real, fake = discriminator(images), discriminator(generated.detach())
+            real = discriminator(images)
+            fake = discriminator(generated.detach())
         target = torch.empty_like(real).uniform_(0.8, 1)
         real_loss = binary_cross_entropy(real, target)
         fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))

@@ -31,9 +31,9 @@ class Linear(nn.Sequential):
         )
 
 
-def shifted(images: Tensor) -> Tensor:
-    """Return a batch moved by up to a pixel down or up and right or left, as a whole."""
-    down, right = torch.randint(-1, 2, (2,)).tolist()
+def shifted(images: Tensor, reach: int) -> Tensor:
+    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
     return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
 
 
@@ -49,7 +49,7 @@ def train_epoch(
     losses = []
     for images, labels in batches:
         with autocast:
-            logits = model(shifted(images))
+            logits = model(shifted(images, 1))
         loss = cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()

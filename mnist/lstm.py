@@ -41,9 +41,9 @@ class RowLSTM(nn.Module):
         return self.decode(output[:, -1]), state  # what stands after the last row: n x 10
 
 
-def shifted(images: Tensor) -> Tensor:
-    """Return a batch moved by up to a pixel down or up and right or left, as a whole."""
-    down, right = torch.randint(-1, 2, (2,)).tolist()
+def shifted(images: Tensor, reach: int) -> Tensor:
+    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
     return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
 
 
@@ -59,7 +59,7 @@ def train_epoch(
     losses = []
     for images, labels in batches:
         with autocast:
-            logits, _ = model(shifted(images))
+            logits, _ = model(shifted(images, 1))
         loss = cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()

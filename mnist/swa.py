@@ -45,9 +45,9 @@ class ConvNet(nn.Sequential):
         )
 
 
-def shifted(images: Tensor) -> Tensor:
-    """Return a batch moved by up to a pixel down or up and right or left, as a whole."""
-    down, right = torch.randint(-1, 2, (2,)).tolist()
+def shifted(images: Tensor, reach: int) -> Tensor:
+    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
     return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
 
 
@@ -57,13 +57,14 @@ def train_epoch(
     schedule: LRScheduler,
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
+    reach: int,
 ) -> float:
     """Take one step a batch, and return the mean loss."""
     model.train()
     losses = []
     for images, labels in batches:
         with autocast:
-            logits = model(shifted(images))
+            logits = model(shifted(images, reach))
         loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
         optimizer.zero_grad()
         loss.backward()
@@ -95,10 +96,12 @@ def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> t
     held = ConstantLR(optimizer, factor=1)
     average = AveragedModel(model)
     first = run.args.epochs * 3 // 5
+    reach = min(2, run.args.epochs // 5)
 
     def train(schedule: LRScheduler) -> None:
         data = batches(x_train, y_train, run.args.batch_size)
-        run.require_finite(train_epoch(model, optimizer, schedule, run.autocast, data))
+        loss = train_epoch(model, optimizer, schedule, run.autocast, data, reach)
+        run.require_finite(loss)
 
     for _ in range(first):
         train(falling)
@@ -119,7 +122,7 @@ def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> t
 
 
 def main() -> None:
-    parser = argument_parser(__doc__, epochs=50, batch_size=125, lr=0.005)
+    parser = argument_parser(__doc__, epochs=50, batch_size=125, lr=0.004)
     parser.add_argument(
         "--trials",
         type=positive(int),
@@ -139,6 +142,7 @@ def main() -> None:
         held = ConstantLR(optimizer, factor=1)
         average = AveragedModel(model)
         first = args.epochs * 3 // 5
+        reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 
         for epoch in run.epochs(
             model=model, average=average, optimizer=optimizer, schedule=falling
@@ -148,7 +152,7 @@ def main() -> None:
             schedule = falling if epoch <= first else held
             lr = optimizer.param_groups[0]["lr"]
             data = batches(x_train, y_train, args.batch_size)
-            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
+            loss = train_epoch(model, optimizer, schedule, run.autocast, data, reach)
             run.require_finite(loss)
             if epoch > first:
                 average.update_parameters(model)

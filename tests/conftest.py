@@ -4,15 +4,12 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-
-Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -34,12 +31,6 @@ def comparable(log: str) -> list[str]:
     return [line for line in log.splitlines() if not line.startswith(prefixes)]
 
 
-@pytest.fixture
-def script() -> Script:
-    """`run_script`, for tests."""
-    return run_script
-
-
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the first 500 training and 300 test images, for networks that take long."""
@@ -51,3 +42,12 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         header = bytes([0, 0, 8, few.ndim]) + struct.pack(f">{few.ndim}I", *few.shape)
         (folder / NAMES[key]).write_bytes(header + few.tobytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a classifier, `conv.pt`, trained for a moment."""
+    out = tmp_path_factory.mktemp("trained conv")
+    done = run_script("conv", "--limit", "10000", "--epochs", "1", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    return out / "conv.pt"

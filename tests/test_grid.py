@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from common.mnist import digits, makegrid, mismatch_grid, mismatch_lines, mismatches
 
@@ -31,7 +32,7 @@ def test_digits() -> None:
 def test_digits_have_their_shapes() -> None:
     """The holes tell: two in an 8, one in 0, 4, 6 and 9; those of 6 and 9 below and above."""
 
-    def holes(digit: np.ndarray) -> list[int]:
+    def holes(digit: NDArray[np.uint8]) -> list[int]:
         """Return the mean row of each patch of background that does not reach the edge."""
         unseen = {(int(row), int(column)) for row, column in np.argwhere(digit == 0)}
         patches = []
@@ -84,7 +85,9 @@ def test_makegrid_defaults_and_no_padding() -> None:
         (IMAGES, {"rows": 2, "columns": 3, "fill": 256}, "fill=256"),
     ],
 )
-def test_makegrid_refuses(images: np.ndarray, options: dict[str, int], complaint: str) -> None:
+def test_makegrid_refuses(
+    images: NDArray[np.uint8], options: dict[str, int], complaint: str
+) -> None:
     with pytest.raises(ValueError, match=complaint):
         makegrid(images, **options)
 
@@ -134,7 +137,10 @@ def test_mismatch_grid_cell_by_cell(kind: Callable[[Any], Any]) -> None:
     ],
 )
 def test_mismatch_grid_refuses(
-    images: np.ndarray, actual: np.ndarray, predicted: np.ndarray, complaint: str
+    images: NDArray[np.uint8],
+    actual: NDArray[np.uint8],
+    predicted: NDArray[np.uint8],
+    complaint: str,
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         mismatch_grid(images, actual, predicted)

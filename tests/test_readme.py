@@ -1,15 +1,25 @@
 """What the README says is what the logs hold, and its links and pictures exist."""
 
+import contextlib
+import io
 import math
 import re
+import shutil
 import statistics
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from common.idx import read_idx
 from tests.conftest import ROOT
 
+GUIDE = ROOT / "mnist" / "README.md"
 READMES = [ROOT / "README.md", *sorted((ROOT / "mnist").glob("README.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
 def table_rows(path: Path) -> list[list[str]]:
@@ -59,3 +69,135 @@ def test_the_command_of_the_tests_is_the_one_that_ci_runs() -> None:
     commands = (ROOT / "README.md").read_text().split("```")[1].strip().splitlines()
     assert commands[0] == "pip install -r requirements.txt && python mnist/conv.py"
     assert commands[1] in (ROOT / ".ci/run").read_text().splitlines()
+
+
+def guide_sections() -> dict[str, str]:
+    """Return the text of each section of the guide by its heading."""
+    parts = GUIDE.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {heading: text for heading, _, text in (part.partition("\n") for part in parts)}
+
+
+def excerpts() -> list[tuple[str, str, list[str]]]:
+    """Return the excerpts of logs and scripts: section, linked file, lines.
+
+    Every block of text or Python is one but for those of the sections that are run as a whole. Its
+    file is the last that the paragraph ahead of it links to.
+    """
+    found = []
+    for heading, text in guide_sections().items():
+        if heading in ("The digits", "A script as a template"):
+            continue
+        for block in BLOCK.finditer(text):
+            if block[1] in ("text", "python"):
+                paragraph = text[: block.start()].rstrip().rpartition("\n\n")[2]
+                links = re.findall(r"\]\(([^)#]+)\)", paragraph)
+                assert links and paragraph.endswith(":"), f"{heading}: no link ahead of\n{block[2]}"
+                assert links[-1].endswith(".log" if block[1] == "text" else ".py"), links[-1]
+                found.append((heading, links[-1], block[2].splitlines()))
+    return found
+
+
+@pytest.mark.parametrize(("section", "link", "lines"), excerpts())
+def test_excerpts_are_lines_of_their_files(section: str, link: str, lines: list[str]) -> None:
+    source = "\n" + (GUIDE.parent / link).read_text(encoding="utf-8")
+    position = 0
+    # What stands between two lines of dots follows one another in the file, too.
+    for piece in "\n".join(lines).split("\n..\n"):
+        found = source.find(f"\n{piece}\n", position)
+        assert found >= 0, f"{section}: not in {link}, or not in this order:\n{piece}"
+        position = found + len(piece) + 1
+
+
+def test_links_to_sections_have_one() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    # GitHub names a heading's anchor so: small letters, hyphens for spaces, no punctuation.
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", text), re.M)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(#([^)]+)\)", text)
+    assert links
+    assert set(links) <= anchors
+
+
+def test_each_script_has_its_section() -> None:
+    scripts = [heading.split(":")[0] for heading in guide_sections() if ": " in heading]
+    assert scripts == sorted(set(scripts), key=scripts.index)
+    assert set(scripts) == {path.stem for path in GUIDE.parent.glob("*.py")}
+
+
+def test_rows_of_runs_agree_with_their_logs() -> None:
+    rows = re.findall(
+        r"^\| (\d+) \| (\d+) \| (.+?) % \| (.+?) \| \[.*\]\((.*\.log)\) \|$",
+        GUIDE.read_text(encoding="utf-8"),
+        re.M,
+    )
+    assert len(rows) >= 6
+    for epochs, seed, accuracy, seconds, link in rows:
+        log = (GUIDE.parent / link).read_text(encoding="utf-8")
+        assert f"\nepochs: {epochs}, " in log
+        assert f", seed: {seed}\n" in log
+        assert f"\n{accuracy}% test accuracy, " in log
+        assert f"\nseconds: {seconds} in all, " in log
+
+
+def test_every_accuracy_in_the_guide_stands_in_a_log_of_its_section() -> None:
+    for heading, text in guide_sections().items():
+        links = re.findall(r"\]\((results/[^)]+\.log)\)", text)
+        logs = "".join((GUIDE.parent / link).read_text(encoding="utf-8") for link in links)
+        for figure in re.findall(r"(\d+\.\d+) ?%", text):
+            assert f" {figure}%" in logs or f"\n{figure}%" in logs, f"{heading}: {figure} %"
+
+
+def test_the_section_on_the_digits_prints_what_it_says(tmp_path: Path) -> None:
+    blocks = [block for block in BLOCK.findall(guide_sections()["The digits"]) if block[0] != "sh"]
+    names: dict[str, Any] = {}
+    printed = ""
+    compared = 0
+    for kind, content in blocks:
+        if kind == "python":
+            assert not printed, "output that the guide does not show"
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(content, names)
+            printed = output.getvalue()
+        else:
+            shown = [line.rstrip() for line in printed.splitlines()]
+            assert content.splitlines() == shown
+            printed = ""
+            compared += 1
+    assert compared == 3
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    names["write_idx"](tmp_path / "array.gz", array)
+    np.testing.assert_array_equal(read_idx(tmp_path / "array.gz"), array)
+
+
+def test_the_steps_to_a_script_of_ones_own(tmp_path: Path) -> None:
+    """The steps as the guide tells them, on a copy of the repository without the data."""
+    blocks = BLOCK.findall(guide_sections()["A script as a template"])
+    commands = [line for kind, content in blocks if kind == "sh" for line in content.splitlines()]
+    renamed, model, loss, flags = (content for kind, content in blocks if kind == "python")
+
+    shutil.copytree(ROOT / "common", tmp_path / "common")
+    (tmp_path / "mnist").mkdir()
+    shutil.copy(ROOT / "mnist/conv.py", tmp_path / "mnist")
+    subprocess.run(commands[0].split(), cwd=tmp_path, check=True)
+    script = tmp_path / "mnist/allconv.py"
+    text = script.read_text()
+    text = re.sub(r"^class ConvNet.*?^def ", f"{model}\n\ndef ", text, flags=re.M | re.S)
+    text, count = re.subn(r"place\(ConvNet", "place(AllConvNet", text)
+    for line in (renamed, loss, flags):
+        beginning = re.escape(line.split("(")[0])
+        text, found = re.subn(f"^{beginning}\\(.*\n", line, text, flags=re.M)
+        count += found
+    assert count == 4
+    script.write_text(text)
+
+    program, *arguments = commands[1].split()
+    assert program == "python"
+    data = ("--data", str(ROOT / "mnist/data"))
+    done = subprocess.run(
+        [sys.executable, *arguments, *data], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\nmodel: AllConvNet, 50,186 parameters\n" in done.stdout
+    assert re.search(r"^  1\.  lr: 0\.\d{4}  training loss: .* test accuracy: ", done.stdout, re.M)
+    written = sorted(path.name for path in (tmp_path / "mnist/out").iterdir())
+    assert written == ["allconv.log", "allconv.png", "allconv.pt", "allconv.resume.pt"]
