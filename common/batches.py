@@ -58,7 +58,7 @@ def draw(generator: nn.Module, autocast: torch.autocast, *inputs: Tensor) -> Ten
     """
     generator.eval()
     images = []
-    for rows in zip(*(tensor.split(500) for tensor in inputs), strict=True):
+    for rows in zip(*(tensor.split(250) for tensor in inputs), strict=True):
         with autocast:
             images.append(pixels(generator(*rows)))
     return torch.cat(images)

@@ -58,7 +58,7 @@ def argument_parser(
     add("--epochs", type=positive(int), default=epochs, metavar="N", help="passes over the data")
     add("--batch-size", type=positive(int), default=batch_size, metavar="N", help="images a step")
     add("--lr", type=positive(float), default=lr, metavar="X", help="highest learning rate")
-    add("--seed", type=int, default=0, metavar="N", help="of all random numbers")
+    add("--seed", type=seed, default=0, metavar="N", help="of all random numbers")
     add(
         "--device",
         type=find_device,
@@ -388,6 +388,14 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
 
     parse.__name__ = f"positive {kind.__name__}"  # argparse names it in its error line
     return parse
+
+
+def seed(text: str) -> int:
+    """Return a seed that torch takes, for argparse."""
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} has more than 64 bits")
+    return value
 
 
 def find_device(name: str) -> torch.device:

@@ -35,9 +35,8 @@ class Gaussian(NamedTuple):
 
 def gaussian(vectors: Tensor) -> Gaussian:
     """Return the normal distribution of the mean and covariance of vectors, (n, d)."""
-    vectors = vectors.double()
-    mean = vectors.mean(0)
-    deviations = (vectors - mean) / math.sqrt(max(len(vectors) - 1, 1))
+    mean = vectors.mean(0, dtype=torch.double)
+    deviations = (vectors - mean).div_(math.sqrt(max(len(vectors) - 1, 1)))
     return Gaussian(mean, torch.linalg.qr(deviations, mode="r").R)
 
 
@@ -109,7 +108,7 @@ class Judge:
         classifier.eval()
         *hidden, self._last = classifier
         self._hidden = nn.Sequential(*hidden)
-        features, logits = self._look(x_test)
+        features, logits = self.look(x_test)
         y_test = y_test.cpu()
         predicted = logits.argmax(1)
         try:
@@ -117,13 +116,23 @@ class Judge:
         except ValueError:  # nothing misread: no temperature is the best
             self.temperature = 1.0
         self._test = gaussian(features)
-        self.unit = frechet_distance(gaussian(self._look(x_train)[0]), self._test)
+        self.unit = frechet_distance(gaussian(self.look(x_train)[0]), self._test)
         self.reference = {
             ASKED: 100 * (predicted == y_test).double().mean().item(),
             DISTANCE: 1.0,
             RAREST: 100 * smallest_share(predicted),
             INCEPTION: inception_score((logits / self.temperature).softmax(1)),
         }
+
+    @torch.no_grad()
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features, (n, d), and the logits, (n, 10), float32 on the CPU.
+
+        Args:
+            images: (n, 1, 28, 28) uint8.
+        """
+        features = torch.cat([self._hidden(scaled(part)) for part in images.split(250)])
+        return features.cpu(), self._last(features).cpu()
 
     def scores(self, images: Tensor, asked: Tensor | None = None) -> dict[str, float]:
         """Return the scores of generated digits by name.
@@ -137,7 +146,7 @@ class Judge:
             images: (n, 1, 28, 28) uint8.
             asked: (n,) int64.
         """
-        features, logits = self._look(images)
+        features, logits = self.look(images)
         predicted = logits.argmax(1)
         share = {}
         if asked is not None:
@@ -157,12 +166,6 @@ class Judge:
             f"  {RAREST}: {scores[RAREST]:.2f}%"
             f"  {INCEPTION}: {scores[INCEPTION]:.2f} (test images: {self.reference[INCEPTION]:.2f})"
         )
-
-    @torch.no_grad()
-    def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features, (n, d), and the logits, (n, 10), float64 on the CPU."""
-        features = torch.cat([self._hidden(scaled(part)) for part in images.split(500)])
-        return features.cpu().double(), self._last(features).cpu().double()
 
 
 def trained_judge(

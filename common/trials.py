@@ -68,6 +68,8 @@ def study(run: Run, model: nn.Module, trial: Callable[[int], tuple[float, float]
         run.save_bytes(f".seed-{seed}.json", kept.encode())
         print(f"{run.name}: seed {seed} done", file=sys.stderr)
     trials = _of_all_processes(trials)
+    if dist.is_initialized():
+        dist.destroy_process_group()
     if rank > 0:
         return
     pairs = [(trials[seed][WAYS[0]], trials[seed][WAYS[1]]) for seed in seeds]

@@ -2,6 +2,8 @@
 
 python mnist/linear.py               # 50 epochs
 python mnist/linear.py --epochs 5    # a first look
+
+98.97 % of the test digits after 50 epochs (seed 0): results/linear.log
 """
 
 import sys

@@ -1,6 +1,8 @@
 """A single linear layer: logistic regression.
 
 python mnist/logit.py                # 20 epochs, a few seconds
+
+92.47 % of the test digits after 20 epochs (seed 0): results/logit.log
 """
 
 import sys

@@ -33,12 +33,12 @@ def comparable(log: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the first 500 training and 300 test images, for networks that take long."""
+    """A folder of the first 500 training and 100 test images, for networks that take long."""
     from common.mnist import NAMES, mnist
 
     folder = tmp_path_factory.mktemp("few digits")
     for key, array in mnist().items():
-        few = array[: 500 if key in "xy" else 300]
+        few = array[: 500 if key in "xy" else 100]
         header = bytes([0, 0, 8, few.ndim]) + struct.pack(f">{few.ndim}I", *few.shape)
         (folder / NAMES[key]).write_bytes(header + few.tobytes())
     return folder

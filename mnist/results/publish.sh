@@ -11,10 +11,16 @@ publish() { # label script flags...
     shift 2
     [ -e "mnist/results/$label.log" ] && return
     python "mnist/$name.py" "$@" --out "$out" --resume
+    [ "$label" = swa-trials ] && name=swa-trials
     for file in "$out/$name"*.{png,gif,txt}; do
         [ -e "$file" ] && cp "$file" "mnist/results/$label${file#"$out/$name"}"
     done
     cp "$out/$name.log" "mnist/results/$label.log"
+}
+
+judged() { # the scores of generated digits come from a trained classifier
+    mkdir -p "mnist/out/runs/$1"
+    [ -e "mnist/results/$1.log" ] || cp mnist/out/runs/conv-seed-0/conv.pt "mnist/out/runs/$1"
 }
 
 publish logit logit
@@ -25,3 +31,13 @@ publish conv-15-epochs conv --epochs 15
 for seed in 0 1 2 3 4; do
     publish "conv-seed-$seed" conv --seed "$seed"
 done
+publish swa swa
+publish lstm-seed-0 lstm
+publish lstm-seed-1 lstm --seed 1
+publish simple-3-epochs simple --epochs 3
+judged gan && publish gan gan
+judged cgan && publish cgan cgan
+publish simple-8-epochs simple --epochs 8
+publish wsimple-12-epochs wsimple --epochs 12
+publish swa-trials swa --trials 8
+publish simple-20-epochs simple --epochs 20

@@ -1,0 +1,187 @@
+"""Runs that are stopped: by kill -9, by Ctrl-C, by a loss that is not finite; and what goes on."""
+
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from mnist import conv, logit
+from tests.conftest import ROOT, run_script
+
+RUNS = [  # long enough to be killed in the middle, and short enough for a test
+    ("conv", ["--epochs", "10", "--batch-size", "20"], 2),
+    ("swa", ["--epochs", "8", "--batch-size", "20"], 1),
+    ("wsimple", ["--epochs", "4", "--limit", "80", "--batch-size", "30"], 1),
+]
+
+
+def start(name: str, flags: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "mnist" / f"{name}.py"), *flags]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
+    """Return as soon as the process has printed the line of an epoch."""
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        if line.startswith(f"{epoch:3}."):
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def lines(log: Path) -> list[str]:
+    """Return a log's lines but for those that hold a date, a time or where its files are."""
+    varying = ("command:", "date:", "seconds:", "grid of mismatches:", "weights:")
+    return [line for line in log.read_text().splitlines() if not line.startswith(varying)]
+
+
+@pytest.mark.parametrize(("name", "flags", "kills"), RUNS, ids=[name for name, *_ in RUNS])
+def test_killed_at_random_and_resumed_is_as_never_stopped(
+    name: str, flags: list[str], kills: int, few_digits: Path, tmp_path: Path
+) -> None:
+    epochs = int(flags[1])
+    flags = [*flags, "--data", str(few_digits), "--device", "cpu"]
+    never, killed = tmp_path / "never stopped", tmp_path / "killed"
+    done = run_script(name, *flags, "--out", str(never))
+    assert done.returncode == 0, done.stderr
+    seconds = re.search(r"^seconds: [\d.]+ in all, ([\d.]+) an epoch", done.stdout, re.M)
+    assert seconds is not None
+
+    resume: list[str] = []
+    for epoch in sorted(random.sample(range(1, epochs), kills)):
+        delay = random.uniform(0, 1.5 * float(seconds[1]))
+        print(f"killed {delay:.3f} s after the line of epoch {epoch}")  # shown if the test fails
+        with start(name, [*flags, "--out", str(killed), *resume]) as process:
+            wait_for_epoch(process, epoch)
+            time.sleep(delay)
+            process.kill()
+        resume = ["--resume"]
+    done = run_script(name, *flags, "--out", str(killed), "--resume")
+    assert done.returncode == 0, done.stderr
+
+    assert lines(killed / f"{name}.log") == lines(never / f"{name}.log")
+    assert done.stdout == (killed / f"{name}.log").read_text()
+    ours, theirs = (
+        torch.load(folder / f"{name}.pt", weights_only=True) for folder in (killed, never)
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert (killed / f"{name}.png").read_bytes() == (never / f"{name}.png").read_bytes()
+    assert sorted(path.name for path in killed.iterdir()) == sorted(
+        path.name for path in never.iterdir()
+    )
+
+
+def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "my out"
+    flags = ["--data", str(few_digits), "--epochs", "6", "--batch-size", "20", "--out", str(out)]
+    with start("conv", flags) as process:
+        wait_for_epoch(process, 2)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert process.returncode == 130
+    command = f"python mnist/conv.py {shlex.join(flags)} --resume"
+    assert errors == f"\nstopped; to go on: {command}\n"
+    # What the line says works as it stands, from the repository.
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.findall(r"^ *(\d+)\.  lr", done.stdout, re.M) == list("123456")
+    assert re.search(r"^\d+\.\d\d% test accuracy", done.stdout, re.M)
+
+
+def test_a_new_run_forgets_the_checkpoint_of_the_last(few_digits: Path, tmp_path: Path) -> None:
+    """A run that is killed in its first epoch does not go on from an older one's last."""
+    flags = ["--data", str(few_digits), "--out", str(tmp_path)]
+    assert run_script("conv", *flags, "--epochs", "1").returncode == 0
+    assert (tmp_path / "conv.resume.pt").exists()
+    with start("conv", [*flags, "--epochs", "1", "--batch-size", "1"]) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epochs:"):
+                process.kill()
+    assert not (tmp_path / "conv.resume.pt").exists()
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_clear_line(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--data", str(few_digits), "--epochs", "1", "--out", str(tmp_path)]
+    done = run_script("logit", *flags)
+    assert done.returncode == 0
+    path = tmp_path / "logit.resume.pt"
+    good = path.read_bytes()
+
+    other_rate = (
+        f"logit: {path} is of a run with --lr 0.1, not 0.5: give the same flags,"
+        " or leave out --resume"
+    )
+    refused = run_script("logit", *flags, "--lr", "0.5", "--resume")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == other_rate + "\n"
+
+    damaged = rf"logit: {re.escape(str(path))} is damaged: .+"
+    weights = (tmp_path / "logit.pt").read_bytes()
+    for content in (good[: len(good) // 2], b"", b"not a checkpoint at all", weights):
+        path.write_bytes(content)
+        assert re.fullmatch(damaged, last_words(monkeypatch, logit, *flags, "--resume"))
+        assert path.read_bytes() == content
+
+    # A checkpoint of the same flags but of another network, as when the script has been changed.
+    path.write_bytes(good)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["states"]["model"] = {"1.weight": torch.zeros(3, 784), "1.bias": torch.zeros(3)}
+    torch.save(checkpoint, path)
+    assert last_words(monkeypatch, logit, *flags, "--resume") == (
+        f"logit: {path} is of another network or optimizer: leave out --resume"
+    )
+    assert (tmp_path / "logit.log").read_text() == done.stdout  # nothing is lost
+
+
+@pytest.mark.parametrize(("lr", "good_epochs"), [("1e30", 1), ("1e45", 0)])
+def test_a_loss_that_is_not_finite_stops_the_run(
+    lr: str,
+    good_epochs: int,
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One step an epoch: the first loss is good, and the step of it leads astray.
+
+    With the larger rate the weights themselves are infinite, and no epoch is good.
+    """
+    flags = ["--data", str(few_digits), "--limit", "100", "--epochs", "6", "--lr", lr]
+    path = tmp_path / "conv.resume.pt"
+    kept = f" (the last good epoch is in {path})" if good_epochs else ""
+    assert last_words(monkeypatch, conv, *flags, "--out", str(tmp_path)) == (
+        f"conv: the loss is no longer finite; try a lower --lr{kept}"
+    )
+    assert path.exists() == bool(good_epochs)
+    if good_epochs:
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["epoch"] == good_epochs
+        assert all(tensor.isfinite().all() for tensor in checkpoint["states"]["model"].values())
+    log = (tmp_path / "conv.log").read_text()
+    assert re.findall(r"^ *(\d+)\.  lr", log, re.M) == ["1"]
+
+
+def last_words(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *flags: str) -> str:
+    """Return the line that a script ends with, whose exit status is then 1."""
+    monkeypatch.setattr("sys.argv", [str(script.__file__), *flags])
+    with pytest.raises(SystemExit) as caught:
+        script.main()
+    assert isinstance(caught.value.code, str) and "\n" not in caught.value.code
+    return caught.value.code
