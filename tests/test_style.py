@@ -11,7 +11,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "bench", "common", "mnist", "tests"]],
+    [
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy", "bench", "common", "mnist", "tests"],
+    ],
     ids=lambda command: " ".join(command),
 )
 def test_clean(command: list[str]) -> None:
