@@ -2,6 +2,9 @@
 
 python mnist/conv.py                 # 50 epochs
 python mnist/conv.py --epochs 1      # a first look
+
+99.60 ± 0.03 % of the test digits after 50 epochs (5 seeds): results/conv-seed-0.log to 4.
+After 1, 3 and 15 epochs 99.03, 99.35 and 99.55 % (seed 0): results/conv-1-epoch.log and on.
 """
 
 import sys
