@@ -335,8 +335,8 @@ class Run:
             checkpoint = torch.load(path, map_location=self.device, weights_only=True)
             settings, epoch = dict(checkpoint["settings"]), int(checkpoint["epoch"])
         except Exception as error:  # torch.load raises whatever a damaged file leads it to
-            first_line = str(error).split("\n")[0]
-            raise SystemExit(f"{self.name}: {path} is damaged: {first_line}") from None
+            reason = str(error).split("\n")[0] or type(error).__name__
+            raise SystemExit(f"{self.name}: {path} is damaged: {reason}") from None
         self.require_settings(settings, path)
         try:
             for name, part in parts.items():
@@ -464,12 +464,17 @@ def shown(path: Path) -> str:
 
 def _peak_memory() -> str:
     """Return the most memory that this process has held, or nothing where nobody counts it."""
-    try:
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage() would count what the parent held at the start
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        peak = int(found[1]) / 2**10 if found else 0.0
+    elif sys.platform == "darwin":
         import resource
-    except ImportError:  # Windows
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    else:
         return ""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f", {peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MB at the peak"
+    return f", {peak:,.0f} MB at the peak"
 
 
 def keep_freed_memory() -> None:

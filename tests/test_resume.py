@@ -82,7 +82,7 @@ def test_killed_at_random_and_resumed_is_as_never_stopped(
 
 def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "my out"
-    flags = ["--data", str(few_digits), "--epochs", "6", "--batch-size", "20", "--out", str(out)]
+    flags = ["--data", str(few_digits), "--epochs", "6", "--batch-size", "4", "--out", str(out)]
     with start("conv", flags) as process:
         wait_for_epoch(process, 2)
         process.send_signal(signal.SIGINT)

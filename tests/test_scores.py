@@ -135,9 +135,9 @@ def test_scores_of_test_images_are_the_reference(judge: Judge, data: Data) -> No
     reference = dict(judge.reference)
     assert reference.pop("Frechet distance") == 1
     assert scores == pytest.approx(reference)
-    assert 96 < scores["digit as asked"] <= 100
+    assert 90 < scores["digit as asked"] <= 100
     # Without a temperature the modest probabilities of ConvNet give 4.4 or so.
-    assert 9 < scores["Inception Score"] < 10
+    assert 8 < scores["Inception Score"] < 10
     assert 0.2 < judge.temperature < 0.6
 
 

@@ -153,7 +153,7 @@ def test_kept_trials_that_do_not_fit_are_one_clear_line(
         swa.main()
         path = tmp_path / "swa-trials.seed-3.json"
         assert refusal("--lr", "0.001") == (
-            f"swa-trials: {path} is of a run with --lr 0.005, not 0.001: give the same flags,"
+            f"swa-trials: {path} is of a run with --lr 0.004, not 0.001: give the same flags,"
             " or leave out --resume"
         )
         for content in (path.read_bytes()[:20], b"[]", b'{"settings": 1}', b"\xff"):
