@@ -37,8 +37,8 @@ from common.run import device_name, keep_freed_memory
 SCRIPTS = {
     "logit": (100, 600),
     "linear": (100, 300),
-    "conv": (125, 60),
-    "simple": (100, 6),
+    "conv": (125, 200),
+    "simple": (100, 10),
     "lstm": (60, 100),
     "gan": (60, 40),
     "cgan": (60, 40),
@@ -50,8 +50,6 @@ MODELS = {
     "simple": "SimpNet",
     "lstm": "RowLSTM",
 }
-WARM_UP = 3  # steps ahead of the timed ones
-
 Data = Iterable[tuple[Tensor, Tensor]]
 Epoch = Callable[[Data], object]
 
@@ -101,6 +99,7 @@ def timed(name: str, one: str, precision: str) -> float:
 def seconds_a_step(name: str, one: str, precision: str) -> float:
     """Return the seconds a training step of a script takes, plain or ours, in this process."""
     batch_size, steps = SCRIPTS[name]
+    warm_up = steps // 5
     torch.manual_seed(0)
     data = mnist()
     x, y = torch.from_numpy(data["x"]).unsqueeze(1), torch.from_numpy(data["y"]).long()
@@ -108,25 +107,27 @@ def seconds_a_step(name: str, one: str, precision: str) -> float:
         step = plain.gan_step(name) if "gan" in name else plain.classifier_step(name)
         loader = DataLoader(TensorDataset(scaled(x), y), batch_size, shuffle=True)
         epoch: Epoch = lambda data: [step(*batch) for batch in data]  # noqa: E731
-        epoch(islice(loader, WARM_UP))
+        epoch(islice(loader, warm_up))
         start = time.perf_counter()
         epoch(islice(loader, steps))
     else:
         keep_freed_memory()
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
         epoch = our_epoch(name, autocast)
-        epoch(islice(batches(x, y, batch_size), WARM_UP))
+        epoch(islice(batches(x, y, batch_size), warm_up))
         start = time.perf_counter()
         epoch(islice(batches(x, y, batch_size), steps))
     return (time.perf_counter() - start) / steps
 
 
-def our_epoch(name: str, autocast: torch.autocast) -> Epoch:
+def our_epoch(
+    name: str, autocast: torch.autocast, layout: torch.memory_format = torch.channels_last
+) -> Epoch:
     """Return the part of a script that trains its network on batches."""
     script = importlib.import_module(f"mnist.{name}")
     if "gan" in name:
-        return our_gan_epoch(script, autocast)
-    model = getattr(script, MODELS[name])().to(memory_format=torch.channels_last)
+        return our_gan_epoch(script, autocast, layout)
+    model = getattr(script, MODELS[name])().to(memory_format=layout)
     optimizer: torch.optim.Optimizer
     if name == "logit":
         optimizer = torch.optim.SGD(model.parameters(), 0.1, fused=True)
@@ -141,12 +142,14 @@ def our_epoch(name: str, autocast: torch.autocast) -> Epoch:
     return lambda data: script.train_epoch(model, optimizer, schedule, autocast, data, *reach)
 
 
-def our_gan_epoch(script: ModuleType, autocast: torch.autocast) -> Epoch:
+def our_gan_epoch(
+    script: ModuleType, autocast: torch.autocast, layout: torch.memory_format
+) -> Epoch:
     """Return the part of gan.py or cgan.py that trains its two networks on batches."""
     generator, discriminator = script.Generator(), script.Discriminator()
     optimizers = []
     for model in (generator, discriminator):
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=layout)
         optimizers.append(
             torch.optim.Adam(model.parameters(), 0.0002, betas=(0.5, 0.999), fused=True)
         )
@@ -165,3 +168,7 @@ def sgemm_rate(size: int = 2000) -> float:
         a @ b
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds) / 1e9
+
+
+if __name__ == "__main__":
+    main()

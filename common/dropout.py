@@ -11,11 +11,12 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
     """Return a random mask for dropout: 0 for a share p of the elements, 1 / (1 - p) for the rest.
 
     On the CPU torch draws dropout's random numbers one element after another. Here 64 random bits
-    are drawn at once and cut into bytes; an element is kept if its byte is at least 256 p. The
-    bytes stand spread over a 64-bit word, one in each 16- or 32-bit lane, so that one operation on
-    the word compares all of them: adding 256 - threshold carries into bit 8 just where the byte is
-    at least the threshold. Multiplying that bit by the bit pattern of the scale gives the
-    lane the scale's value as a floating-point number.
+    are drawn at once. For p = 1/2 each of them decides over one element; for another p they are cut
+    into bytes, and an element is kept if its byte is at least 256 p. Bits or bytes stand spread
+    over a 64-bit word, one in each 16- or 32-bit lane, so that one operation on the word serves all
+    of them: adding 256 - threshold carries into bit 8 just where the byte is at least the
+    threshold. Multiplying that bit by the bit pattern of the scale gives the lane the scale's value
+    as a floating-point number.
 
     Args:
         x: float32, float16 or bfloat16, any shape; only its shape, layout and dtype are used.
@@ -29,15 +30,17 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
     scale = torch.tensor(256 / (256 - threshold), dtype=x.dtype)
     width = 8 * x.element_size()  # bits a lane
     lanes = sum(1 << lane for lane in range(0, 64, width))  # bit 0 of each lane
-    bits = scale.view(torch.int16 if width == 16 else torch.int32).item()
+    pattern = scale.view(torch.int16 if width == 16 else torch.int32).item()
+    bits = 1 if threshold == 128 else 8  # that decide over an element
 
-    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-    mask = words >> torch.arange(0, width, 8).unsqueeze(1)  # (width / 8, words)
-    mask &= 255 * lanes
-    mask += (256 - threshold) * lanes
-    mask >>= 8
+    words = torch.empty(-(-x.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
+    mask = words >> torch.arange(0, width, bits).unsqueeze(1)  # (width / bits, words)
+    if bits == 8:
+        mask &= 255 * lanes
+        mask += (256 - threshold) * lanes
+        mask >>= 8
     mask &= lanes
-    mask *= bits
+    mask *= pattern
     return mask.view(x.dtype).flatten()[: x.numel()].as_strided(x.shape, x.stride())
 
 

@@ -1,0 +1,184 @@
+"""What each fast part is worth: training steps with it against steps without it, in turn.
+
+python bench/parts.py                    # all of them, some minutes; nothing else may run
+python bench/parts.py conv               # those that conv has
+
+Both kinds of steps run in one process, a few of each in turn. A ratio under 1 means that the part
+pays; it is the median over the rounds, and the lowest and the highest stand beside it.
+"""
+
+import argparse
+import ctypes
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.speed import SCRIPTS, our_epoch
+from common.batches import batches
+from common.mnist import mnist
+from common.run import device_name, keep_freed_memory
+from mnist import cgan, conv, gan, simple
+
+ROUNDS = 9
+FLOAT32 = torch.autocast("cpu", torch.bfloat16, enabled=False)
+BFLOAT16 = torch.autocast("cpu", torch.bfloat16)
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+@contextmanager
+def usual_layers() -> Iterator[None]:
+    """Make the networks of torch's own layers alone."""
+
+    def relu_dropout(p: float) -> nn.Module:
+        return nn.Sequential(nn.ReLU(), nn.Dropout(p))
+
+    with ExitStack() as stack:
+        for script in (conv, simple):
+            stack.enter_context(patch.object(script, "ReLUDropout", relu_dropout))
+        for script in (gan, cgan):
+            stack.enter_context(patch.object(script, "Conv2d", nn.Conv2d))
+            stack.enter_context(patch.object(script, "ConvTranspose2d", nn.ConvTranspose2d))
+        yield
+
+
+@contextmanager
+def usual_optimizers() -> Iterator[None]:
+    """Make optimizers that are not fused."""
+
+    def not_fused(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+        return lambda *args, fused, **flags: kind(*args, **flags)
+
+    with ExitStack() as stack:
+        for name in ("SGD", "Adam", "AdamW"):
+            usual = not_fused(getattr(torch.optim, name))
+            stack.enter_context(patch.object(torch.optim, name, usual))
+        yield
+
+
+@contextmanager
+def freed_memory_returned() -> Iterator[None]:
+    """Have glibc give freed memory back to the system, as it does by default."""
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(-3, 128 * 1024)  # M_MMAP_THRESHOLD
+    mallopt(-1, 128 * 1024)  # M_TRIM_THRESHOLD
+    try:
+        yield
+    finally:
+        keep_freed_memory()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with a single thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def indexed_rows() -> AbstractContextManager[Any]:
+    """Take the images of a batch by x[index]."""
+    return patch.object(Tensor, "index_select", lambda x, _, index: x[index])
+
+
+def all_gradients() -> AbstractContextManager[Any]:
+    """Compute the gradients of the discriminator's weights in the generator's step, too."""
+    return patch.object(nn.Module, "requires_grad_", lambda module, _=True: module)
+
+
+# A part, the scripts that have it, and the context of steps without it.
+PARTS: list[tuple[str, list[str], Context]] = [
+    ("dropout from random bits or bytes", ["conv", "simple"], usual_layers),
+    ("products for images of one pixel", ["gan", "cgan"], usual_layers),
+    ("discriminator frozen in the generator's step", ["gan", "cgan"], all_gradients),
+    ("freed memory kept", ["conv", "simple", "lstm", "gan"], freed_memory_returned),
+    ("fused optimizer", ["logit", "conv", "gan"], usual_optimizers),
+    ("rows by index_select", ["logit", "linear"], indexed_rows),
+    ("two threads in place of one", ["logit", "linear", "conv"], one_thread),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=", ".join(SCRIPTS))
+    args = parser.parse_args()
+    for name in args.scripts:
+        if name not in SCRIPTS:
+            parser.error(f"no script {name}; there are {', '.join(SCRIPTS)}")
+
+    print(f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC")
+    print(f"device: {device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")
+    print(f"torch {torch.__version__}, float32, {ROUNDS} rounds\n")
+    print("| part | script | with it / without it | lowest to highest |")
+    print("| --- | --- | --- | --- |")
+    for name in args.scripts or SCRIPTS:
+        usual = our_epoch(name, FLOAT32, torch.contiguous_format)
+        print_row("channels-last layout", name, usual)
+        for part, scripts, without in PARTS:
+            if name in scripts:
+                with without():
+                    usual = our_epoch(name, FLOAT32)
+                print_row(part, name, usual, without)
+        print_row("bfloat16", name, our_epoch(name, FLOAT32), autocast=BFLOAT16)
+
+
+def print_row(
+    part: str,
+    name: str,
+    usual: Callable[..., object],
+    without: Context = nullcontext,
+    autocast: torch.autocast = FLOAT32,
+) -> None:
+    """Time steps of a script as it is against others, and print their ratio.
+
+    Args:
+        part: what the script has and the other steps have not.
+        name: the script.
+        usual: runs the other steps on batches.
+        without: the context in which they run.
+        autocast: the precision of the steps of the script as it is.
+    """
+    keep_freed_memory()
+    ours = our_epoch(name, autocast)
+    batch_size, steps = SCRIPTS[name]
+    steps = max(steps // 5, 5)
+    data = mnist()
+    x, y = torch.from_numpy(data["x"]).unsqueeze(1), torch.from_numpy(data["y"]).long()
+
+    def seconds(epoch: Callable[..., object]) -> float:
+        start = time.perf_counter()
+        epoch(islice(batches(x, y, batch_size), steps))
+        return time.perf_counter() - start
+
+    ratios = []
+    for _ in tqdm(range(ROUNDS + 1), desc=f"{name}, {part}", disable=None, leave=False):
+        with_it = seconds(ours)
+        with without():
+            ratios.append(with_it / seconds(usual))
+    ratios = sorted(ratios[1:])  # the first round warms up
+    print(
+        f"| {part} | {name} | {statistics.median(ratios):.2f}"
+        f" | {ratios[0]:.2f} to {ratios[-1]:.2f} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The benchmark: its table, and that what it compares is the same mathematics."""
+
+import importlib
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, cross_entropy
+
+from bench import plain
+from bench.speed import MODELS
+from common.batches import scaled
+from common.dropout import ReLUDropout
+from common.mnist import mnist
+from mnist import cgan, gan
+from tests.conftest import ROOT
+
+PLAIN = {
+    "logit": plain.logit,
+    "linear": plain.linear,
+    "conv": plain.conv,
+    "simple": plain.simple,
+    "lstm": plain.LSTM,
+}
+
+
+def some_images() -> tuple[Tensor, Tensor]:
+    """Return 20 images, scaled, and their labels."""
+    data = mnist()
+    x = scaled(torch.from_numpy(data["x"][:20]).unsqueeze(1))
+    return x, torch.from_numpy(data["y"][:20]).long()
+
+
+def same_start(ours: nn.Module, usual: nn.Module) -> None:
+    """Give our network, in the layout it is trained in, the weights of the plain one."""
+    states = zip(ours.state_dict(), usual.state_dict().values(), strict=True)
+    ours.load_state_dict(dict(states))
+    ours.to(memory_format=torch.channels_last)
+    for layer in (*ours.modules(), *usual.modules()):
+        if isinstance(layer, ReLUDropout | nn.Dropout):
+            layer.p = 0.0
+
+
+def assert_same_gradients(ours: nn.Module, usual: nn.Module) -> None:
+    """Assert that the gradients agree to the rounding of float32, each by its largest value."""
+    for (name, mine), theirs in zip(ours.named_parameters(), usual.parameters(), strict=True):
+        assert mine.grad is not None and theirs.grad is not None, name
+        bound = 1e-4 * max(theirs.grad.abs().max().item(), 1e-3)
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=bound, msg=name)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_classifiers_loss_and_gradient_are_those_of_the_plain_version(name: str) -> None:
+    torch.manual_seed(0)
+    ours = getattr(importlib.import_module(f"mnist.{name}"), MODELS[name])()
+    usual = PLAIN[name]()
+    same_start(ours, usual)
+    images, labels = some_images()
+    losses = []
+    for model in (ours, usual):
+        output = model(images.contiguous(memory_format=torch.channels_last))
+        logits = output[0] if isinstance(output, tuple) else output
+        losses.append(cross_entropy(logits, labels, label_smoothing=0.01))
+        losses[-1].backward()
+    torch.testing.assert_close(losses[0], losses[1])
+    assert_same_gradients(ours, usual)
+
+
+@pytest.mark.parametrize("name", ["gan", "cgan"])
+def test_a_gans_loss_and_gradients_are_those_of_the_plain_version(name: str) -> None:
+    torch.manual_seed(0)
+    script = {"gan": gan, "cgan": cgan}[name]
+    ours = script.Generator(), script.Discriminator()
+    usual = plain.Generator(name == "cgan"), plain.Discriminator(name == "cgan")
+    for mine, theirs in zip(ours, usual, strict=True):
+        same_start(mine, theirs)
+    images, labels = some_images()
+    latent = torch.randn(20, 100, 1, 1)
+    losses = []
+    for networks in (ours, usual):
+        digits = [labels] if networks is usual or name == "cgan" else []
+        generator, discriminator = networks
+        fake = discriminator(generator(latent, *digits), *digits)
+        real = discriminator(images, *digits)
+        losses.append(
+            binary_cross_entropy(fake, torch.ones(20))
+            + binary_cross_entropy(real, torch.full((20,), 0.9))
+        )
+        losses[-1].backward()
+    torch.testing.assert_close(losses[0], losses[1])
+    for mine, theirs in zip(ours, usual, strict=True):
+        assert_same_gradients(mine, theirs)
+
+
+def test_the_benchmark_prints_its_table() -> None:
+    command = [sys.executable, "bench/speed.py", "logit", "--rounds", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    row = re.search(r"^\| logit \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ", done.stdout, re.M)
+    assert row is not None, done.stdout
+    usual, ours, ratio = map(float, row.groups())
+    assert ours > 0 and ratio == pytest.approx(ours / usual, abs=0.05)
+    assert re.search(r"^device: cpu, .+, \d+ threads$", done.stdout, re.M)
+    assert re.search(r"^sgemm: [1-9]\d* GFLOP/s$", done.stdout, re.M)
+
+
+def test_an_unknown_script_is_one_clear_line() -> None:
+    command = [sys.executable, "bench/speed.py", "logits"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "no script logits; there are logit, linear, conv, simple, lstm, gan, cgan"
+    )
