@@ -39,13 +39,13 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(
             ConvTranspose2d(110, 256, 4, bias=False),  # 256 x 4 x 4
             nn.BatchNorm2d(256),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.BatchNorm2d(64),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
             nn.Tanh(),
         )
@@ -64,13 +64,13 @@ class Discriminator(nn.Module):
         )
         self.layers = nn.Sequential(
             Conv2d(2, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
             nn.BatchNorm2d(256),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
             Sigmoid(),
             nn.Flatten(0),

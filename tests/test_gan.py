@@ -383,7 +383,8 @@ def test_help_shows_defaults_and_an_example(script: ModuleType) -> None:
     name = script.__name__.removeprefix("mnist.")
     text = run_script(name, "--help").stdout
     assert f"python mnist/{name}.py" in text
-    for flag, default in (("--epochs N", "20"), ("--batch-size N", "60"), ("--lr X", "0.0002")):
+    rate = {"gan": "0.001", "cgan": "0.0002"}[name]
+    for flag, default in (("--epochs N", "20"), ("--batch-size N", "60"), ("--lr X", rate)):
         assert re.search(rf"{flag}\s.*\(default: {default}\)", text)
 
 
