@@ -31,16 +31,21 @@ def comparable(log: str) -> list[str]:
     return [line for line in log.splitlines() if not line.startswith(prefixes)]
 
 
+def write_digits(folder: Path, training: int, test: int) -> None:
+    """Write the first training and test images and their labels to a folder, as IDX files."""
+    from common.mnist import NAMES, mnist
+
+    for key, array in mnist().items():
+        few = array[: training if key in "xy" else test]
+        header = bytes([0, 0, 8, few.ndim]) + struct.pack(f">{few.ndim}I", *few.shape)
+        (folder / NAMES[key]).write_bytes(header + few.tobytes())
+
+
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the first 500 training and 100 test images, for networks that take long."""
-    from common.mnist import NAMES, mnist
-
     folder = tmp_path_factory.mktemp("few digits")
-    for key, array in mnist().items():
-        few = array[: 500 if key in "xy" else 100]
-        header = bytes([0, 0, 8, few.ndim]) + struct.pack(f">{few.ndim}I", *few.shape)
-        (folder / NAMES[key]).write_bytes(header + few.tobytes())
+    write_digits(folder, training=500, test=100)
     return folder
 
 
@@ -48,6 +53,6 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights of a classifier, `conv.pt`, trained for a moment."""
     out = tmp_path_factory.mktemp("trained conv")
-    done = run_script("conv", "--limit", "10000", "--epochs", "1", "--out", str(out))
+    done = run_script("conv", "--limit", "6000", "--epochs", "1", "--out", str(out))
     assert done.returncode == 0, done.stderr
     return out / "conv.pt"

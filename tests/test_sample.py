@@ -1,6 +1,7 @@
 """Digits on demand, from weights as cgan.py leaves them; and how weights are loaded."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from common.batches import draw
 from common.weights import load_weights
 from mnist.cgan import Generator
 from mnist.conv import ConvNet
+from mnist.sample import main
 from tests.conftest import run_script
+
+Sample = Callable[..., tuple[object, str, str]]
 
 
 @pytest.fixture
@@ -25,6 +29,22 @@ def out(tmp_path: Path) -> Path:
     weights["embedding.0.weight"] *= 5  # what is asked for counts more than the latent vector
     torch.save(weights, tmp_path / "cgan.pt")
     return tmp_path
+
+
+@pytest.fixture
+def sample(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sample:
+    """Call the script's `main` with flags; its exit status or message, output and errors."""
+
+    def call(*flags: str) -> tuple[object, str, str]:
+        monkeypatch.setattr("sys.argv", ["sample.py", *flags])
+        status: object = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    return call
 
 
 def cells(path: Path) -> NDArray[np.uint8]:
@@ -50,42 +70,37 @@ def test_draws_the_digits_asked_for(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["cgan.pt", "sample.png"]
 
 
-def test_different_each_time_and_repeated_by_the_seed_it_tells(out: Path) -> None:
+def test_different_each_time_and_repeated_by_the_seed_it_tells(out: Path, sample: Sample) -> None:
     flags = ("2026", "--out", str(out), "--device", "cpu")
     pictures, seeds = [], []
     for _ in range(2):
-        done = run_script("sample", *flags)
-        seeds.append(re.search(r"--seed (\d+)$", done.stdout.strip()))
+        seeds.append(re.search(r"--seed (\d+)$", sample(*flags)[1].strip()))
         pictures.append((out / "sample.png").read_bytes())
     assert pictures[0] != pictures[1]
     first = cells(out / "sample.png")
     assert not np.array_equal(first[0], first[2])  # two different twos
     assert seeds[0] is not None
-    run_script("sample", *flags, "--seed", seeds[0][1])
+    sample(*flags, "--seed", seeds[0][1])
     assert (out / "sample.png").read_bytes() == pictures[0]
 
 
 @pytest.mark.parametrize("text", ["abc", "20a6", "", "-5", "2 0", "²", "٣", "1.5"])
-def test_what_is_no_digit_is_one_clear_line(text: str, out: Path) -> None:
+def test_what_is_no_digit_is_one_clear_line(text: str, out: Path, sample: Sample) -> None:
     (out / "sample.png").write_text("an older one")
-    done = run_script("sample", text, "--out", str(out))
-    assert done.returncode == 2
-    assert done.stderr == f"sample: {text!r} is not made of digits, as 2026 is\n"
+    line = f"sample: {text!r} is not made of digits, as 2026 is\n"
+    assert sample(text, "--out", str(out)) == (2, "", line)
     assert (out / "sample.png").read_text() == "an older one"
 
 
-def test_no_weights_or_damaged_ones_are_one_clear_line(out: Path) -> None:
+def test_no_weights_or_damaged_ones_are_one_clear_line(out: Path, sample: Sample) -> None:
     path = out / "cgan.pt"
     content = path.read_bytes()
     torch.save(ConvNet().state_dict(), path)
     others = path.read_bytes()
     for damaged in (content[:-100], content[:100], b"", b"weights", others):
         path.write_bytes(damaged)
-        done = run_script("sample", "1", "--out", str(out))
-        assert done.returncode == 1
-        assert (
-            done.stderr == f"sample: {path} is damaged, or holds other weights than Generator's\n"
-        )
+        line = f"sample: {path} is damaged, or holds other weights than Generator's"
+        assert sample("1", "--out", str(out)) == (line, "", "")
     path.unlink()
     done = run_script("sample", "1", "--out", str(out))
     assert done.returncode == 1
