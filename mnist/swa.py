@@ -6,6 +6,8 @@ https://arxiv.org/abs/1803.05407; the network and its training are those of conv
 python mnist/swa.py                  # 50 epochs, the last 20 averaged
 python mnist/swa.py --epochs 5       # the last 2 averaged
 torchrun --nproc-per-node 2 mnist/swa.py --trials 8    # does it help? 8 pairs, on 2 cores
+
+99.53 % of the test digits after 50 epochs (seed 0): results/swa.log
 """
 
 import copy

@@ -25,9 +25,12 @@ judged() { # the scores of generated digits come from a trained classifier
 
 publish logit logit
 publish linear linear
-publish conv-1-epoch conv --epochs 1
 publish conv-3-epochs conv --epochs 3
-publish conv-15-epochs conv --epochs 15
+for seed in 0 1 2; do
+    publish "conv-1-epoch-seed-$seed" conv --epochs 1 --seed "$seed"
+    publish "conv-15-epochs-seed-$seed" conv --epochs 15 --seed "$seed"
+    publish "conv-15-epochs-float32-seed-$seed" conv --epochs 15 --precision float32 --seed "$seed"
+done
 for seed in 0 1 2 3 4; do
     publish "conv-seed-$seed" conv --seed "$seed"
 done
