@@ -28,6 +28,7 @@ publish linear linear
 publish conv-3-epochs conv --epochs 3
 for seed in 0 1 2; do
     publish "conv-1-epoch-seed-$seed" conv --epochs 1 --seed "$seed"
+    publish "conv-2-epochs-seed-$seed" conv --epochs 2 --seed "$seed"
     publish "conv-15-epochs-seed-$seed" conv --epochs 15 --seed "$seed"
     publish "conv-15-epochs-float32-seed-$seed" conv --epochs 15 --precision float32 --seed "$seed"
 done
@@ -40,7 +41,15 @@ publish lstm-seed-1 lstm --seed 1
 publish simple-3-epochs simple --epochs 3
 judged gan && publish gan gan
 judged cgan && publish cgan cgan
+if [ ! -e mnist/results/sample.png ]; then
+    python mnist/sample.py 2026 --seed 7 --out mnist/out/runs/cgan
+    cp mnist/out/runs/cgan/sample.png mnist/results
+fi
 publish simple-8-epochs simple --epochs 8
 publish wsimple-12-epochs wsimple --epochs 12
 publish swa-trials swa --trials 8
 publish simple-20-epochs simple --epochs 20
+for table in speed parts; do
+    log=mnist/results/$table.log
+    [ -e "$log" ] || { python "bench/$table.py" >"$log.new" && mv "$log.new" "$log"; }
+done
