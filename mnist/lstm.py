@@ -4,6 +4,8 @@ Long short-term memory: Hochreiter and Schmidhuber 1997, https://doi.org/10.1162
 
 python mnist/lstm.py                 # 40 epochs
 python mnist/lstm.py --epochs 4      # a first look
+
+99.39 ± 0.08 % of the test digits after 40 epochs (2 seeds): results/lstm-seed-0.log and 1.
 """
 
 import sys

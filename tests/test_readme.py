@@ -37,10 +37,10 @@ def down(value: float) -> str:
 def test_table_agrees_with_the_logs() -> None:
     rows = table_rows(ROOT / "README.md")
     assert len(rows) >= 5
-    for script, _, parameters, epochs, accuracy, seeds, links in rows:
+    for script, _, parameters, epochs, accuracy, seeds, seconds, links in rows:
         logs = re.findall(r"\(([^)]*\.log)\)", links)
         assert logs, script
-        accuracies = []
+        accuracies, times = [], []
         for link in logs:
             log = (ROOT / link).read_text(encoding="utf-8")
             assert re.search(r"^command: python mnist/(\w+)\.py", log, re.M)[1] in script  # type: ignore[index]
@@ -49,6 +49,10 @@ def test_table_agrees_with_the_logs() -> None:
             final = re.search(r"^([\d.]+)% test accuracy", log, re.M)
             assert final is not None
             accuracies.append(float(final[1]))
+            time = re.search(r"^seconds: ([\d.,]+) in all", log, re.M)
+            assert time is not None
+            times.append(float(time[1].replace(",", "")))
+        assert seconds == f"{math.ceil(statistics.mean(times)):,}", script
         assert int(seeds) == len(logs)
         expected = f"{down(statistics.mean(accuracies))} %"
         if len(accuracies) > 1:
@@ -56,9 +60,30 @@ def test_table_agrees_with_the_logs() -> None:
         assert accuracy == expected, script
 
 
+def test_table_of_speed_is_that_of_its_log() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = (ROOT / "mnist/results/speed.log").read_text(encoding="utf-8").splitlines()
+    table = [line for line in lines if line.startswith("| ")]
+    assert len(table) == 9  # a head of two lines, and seven scripts
+    assert "\n".join(table) in readme
+    device, sgemm = (line.partition(": ")[2] for line in lines if line[:6] in ("device", "sgemm:"))
+    assert device in readme and sgemm in readme
+
+
+def test_worth_of_the_fast_parts_stands_in_its_log() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text.split("The fast parts are few")[1].split("It loses nothing")[0]
+    log = (ROOT / "mnist/results/parts.log").read_text(encoding="utf-8")
+    figures = re.findall(r"0\.\d\d", text)
+    assert len(figures) > 10
+    for figure in figures:
+        assert f" | {figure} | " in log, figure
+
+
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_and_pictures_exist(readme: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", readme.read_text(encoding="utf-8"))
+    text = readme.read_text(encoding="utf-8")
+    links = [*re.findall(r"\]\(([^)#]+)\)", text), *re.findall(r'src="([^"]+)"', text)]
     assert links
     for link in links:
         if not link.startswith("http"):
@@ -201,3 +226,14 @@ def test_the_steps_to_a_script_of_ones_own(tmp_path: Path) -> None:
     assert re.search(r"^  1\.  lr: 0\.\d{4}  training loss: .* test accuracy: ", done.stdout, re.M)
     written = sorted(path.name for path in (tmp_path / "mnist/out").iterdir())
     assert written == ["allconv.log", "allconv.png", "allconv.pt", "allconv.resume.pt"]
+
+
+@pytest.mark.parametrize("script", sorted(GUIDE.parent.glob("*.py")), ids=lambda path: path.stem)
+def test_figures_of_a_docstring_stand_in_the_table_or_the_log(script: Path) -> None:
+    docstring = script.read_text(encoding="utf-8").split('"""')[1]
+    rows = [row for row in table_rows(ROOT / "README.md") if row[0].startswith(f"[{script.stem}]")]
+    known = " ".join(cell for row in rows for cell in row)
+    for log in re.findall(r"results/[\w-]+\.log", docstring):
+        known += (GUIDE.parent / log).read_text(encoding="utf-8")
+    for figure in re.findall(r"\d+\.\d\d", re.sub(r"https?://\S+", "", docstring)):
+        assert re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", known), figure

@@ -38,7 +38,7 @@ def same_start(ours: nn.Module, usual: nn.Module) -> None:
     """Give our network, in the layout it is trained in, the weights of the plain one."""
     states = zip(ours.state_dict(), usual.state_dict().values(), strict=True)
     ours.load_state_dict(dict(states))
-    ours.to(memory_format=torch.channels_last)
+    ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for layer in (*ours.modules(), *usual.modules()):
         if isinstance(layer, ReLUDropout | nn.Dropout):
             layer.p = 0.0
