@@ -62,7 +62,7 @@ def test_table_agrees_with_the_logs() -> None:
 
 def test_table_of_speed_is_that_of_its_log() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = (ROOT / "mnist/results/speed.log").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "mnist/results/speed.txt").read_text(encoding="utf-8").splitlines()
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 9  # a head of two lines, and seven scripts
     assert "\n".join(table) in readme
@@ -73,7 +73,7 @@ def test_table_of_speed_is_that_of_its_log() -> None:
 def test_worth_of_the_fast_parts_stands_in_its_log() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.split("The fast parts are few")[1].split("It loses nothing")[0]
-    log = (ROOT / "mnist/results/parts.log").read_text(encoding="utf-8")
+    log = (ROOT / "mnist/results/parts.txt").read_text(encoding="utf-8")
     figures = re.findall(r"0\.\d\d", text)
     assert len(figures) > 10
     for figure in figures:
@@ -166,7 +166,7 @@ def test_rows_of_runs_agree_with_their_logs() -> None:
 
 def test_every_accuracy_in_the_guide_stands_in_a_log_of_its_section() -> None:
     for heading, text in guide_sections().items():
-        links = re.findall(r"\]\((results/[^)]+\.log)\)", text)
+        links = re.findall(r"\]\((results/[^)]+\.(?:log|txt))\)", text)
         logs = "".join((GUIDE.parent / link).read_text(encoding="utf-8") for link in links)
         for figure in re.findall(r"(\d+\.\d+) ?%", text):
             assert f" {figure}%" in logs or f"\n{figure}%" in logs, f"{heading}: {figure} %"

@@ -50,6 +50,6 @@ publish wsimple-12-epochs wsimple --epochs 12
 publish swa-trials swa --trials 8
 publish simple-20-epochs simple --epochs 20
 for table in speed parts; do
-    log=mnist/results/$table.log
+    log=mnist/results/$table.txt
     [ -e "$log" ] || { python "bench/$table.py" >"$log.new" && mv "$log.new" "$log"; }
 done
