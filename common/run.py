@@ -135,7 +135,10 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is KeyboardInterrupt:
+        # Interrupted while it writes a file, torch.save ends with an error of its own.
+        while error is not None and not isinstance(error, KeyboardInterrupt):
+            error = error.__context__
+        if error is not None:
             print(f"\nstopped; to go on: {_command(resume=True)}", file=sys.stderr)
             raise SystemExit(130) from None
 

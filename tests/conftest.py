@@ -53,6 +53,6 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights of a classifier, `conv.pt`, trained for a moment."""
     out = tmp_path_factory.mktemp("trained conv")
-    done = run_script("conv", "--limit", "6000", "--epochs", "1", "--out", str(out))
+    done = run_script("conv", "--limit", "10000", "--epochs", "1", "--out", str(out))
     assert done.returncode == 0, done.stderr
     return out / "conv.pt"

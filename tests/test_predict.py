@@ -256,7 +256,8 @@ def test_probabilities_mean_what_they_say(trained: Path, tmp_path: Path) -> None
     done = run_script("predict", "--calibration", *CPU, "--out", str(tmp_path))
     given = re.search(line.format("as in predict.py"), done.stdout, re.M)
     assert given is not None, done.stdout
-    assert float(given[2]) < 0.5
+    # Fitted to a network that was trained for far longer, it still mends most of the modesty.
+    assert float(given[2]) < float(given[3]) / 2
     assert given[3] == fitted[3]
 
 

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from common.run import Run, argument_parser
 from mnist import conv, logit
 from tests.conftest import ROOT, run_script
 
@@ -101,6 +102,21 @@ def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
     )
     assert re.findall(r"^ *(\d+)\.  lr", done.stdout, re.M) == list("123456")
     assert re.search(r"^\d+\.\d\d% test accuracy", done.stdout, re.M)
+
+
+def test_ctrl_c_while_a_file_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There torch.save ends with an error of its own, in the middle of its file."""
+    monkeypatch.setattr("sys.argv", ["mnist/conv.py", "--out", str(tmp_path)])
+    args = argument_parser("", epochs=1, batch_size=1, lr=1.0).parse_args()
+    with pytest.raises(SystemExit) as stop, Run("conv", args):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise RuntimeError("unexpected pos") from None
+    assert stop.value.code == 130
+    assert "stopped; to go on: python " in capsys.readouterr().err
 
 
 def test_a_new_run_forgets_the_checkpoint_of_the_last(few_digits: Path, tmp_path: Path) -> None:

@@ -34,11 +34,11 @@ def some_images() -> tuple[Tensor, Tensor]:
     return x, torch.from_numpy(data["y"][:20]).long()
 
 
-def same_start(ours: nn.Module, usual: nn.Module) -> None:
-    """Give our network, in the layout it is trained in, the weights of the plain one."""
+def same_start(ours: nn.Module, usual: nn.Module, layout: torch.memory_format) -> None:
+    """Give our network, in a layout, the weights of the plain one."""
     states = zip(ours.state_dict(), usual.state_dict().values(), strict=True)
     ours.load_state_dict(dict(states))
-    ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ours.to(memory_format=layout)  # type: ignore[call-overload]
     for layer in (*ours.modules(), *usual.modules()):
         if isinstance(layer, ReLUDropout | nn.Dropout):
             layer.p = 0.0
@@ -57,11 +57,14 @@ def test_a_classifiers_loss_and_gradient_are_those_of_the_plain_version(name: st
     torch.manual_seed(0)
     ours = getattr(importlib.import_module(f"mnist.{name}"), MODELS[name])()
     usual = PLAIN[name]()
-    same_start(ours, usual)
+    # In channels-last torch's own batch norm is coarser (by 4e-5 in SimpNet's first layer), which
+    # thirteen layers on is enough for another pixel to be a maximum.
+    layout = torch.contiguous_format if name == "simple" else torch.channels_last
+    same_start(ours, usual, layout)
     images, labels = some_images()
     losses = []
     for model in (ours, usual):
-        output = model(images.contiguous(memory_format=torch.channels_last))
+        output = model(images.contiguous(memory_format=layout))
         logits = output[0] if isinstance(output, tuple) else output
         losses.append(cross_entropy(logits, labels, label_smoothing=0.01))
         losses[-1].backward()
@@ -76,7 +79,7 @@ def test_a_gans_loss_and_gradients_are_those_of_the_plain_version(name: str) -> 
     ours = script.Generator(), script.Discriminator()
     usual = plain.Generator(name == "cgan"), plain.Discriminator(name == "cgan")
     for mine, theirs in zip(ours, usual, strict=True):
-        same_start(mine, theirs)
+        same_start(mine, theirs, torch.channels_last)
     images, labels = some_images()
     latent = torch.randn(20, 100, 1, 1)
     losses = []
