@@ -37,7 +37,7 @@ def gaussian(vectors: Tensor) -> Gaussian:
     """Return the normal distribution of the mean and covariance of vectors, (n, d)."""
     mean = vectors.mean(0, dtype=torch.double)
     factor = mean.new_zeros(0, len(mean))
-    for part in vectors.split(1000):  # of double, all at once would take a sixth of a GAN's memory
+    for part in vectors.split(1000):  # in double, all at once would take far more memory
         deviations = (part - mean).div_(math.sqrt(max(len(vectors) - 1, 1)))
         factor = torch.linalg.qr(torch.cat([factor, deviations]), mode="r").R
     return Gaussian(mean, factor)
