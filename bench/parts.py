@@ -3,12 +3,12 @@
 python bench/parts.py                    # all of them, some minutes; nothing else may run
 python bench/parts.py conv               # those that conv has
 
-Both kinds of steps run in one process, a few of each in turn. A ratio under 1 means that the part
-pays; it is the median over the rounds, and the lowest and the highest stand beside it.
+Both kinds of steps run in one process, a few of each in turn; where memory is kept or returned, in
+two fresh ones. A ratio under 1 means that the part pays; it is the median over the rounds, and the
+lowest and the highest stand beside it.
 """
 
 import argparse
-import ctypes
 import statistics
 import sys
 import time
@@ -25,13 +25,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.speed import SCRIPTS, our_epoch
+from bench.speed import SCRIPTS, our_epoch, timed
 from common.batches import batches
 from common.mnist import mnist
 from common.run import device_name, keep_freed_memory
 from mnist import cgan, conv, gan, simple
 
 ROUNDS = 9
+KEEPING = ["conv", "simple", "lstm", "gan"]  # scripts of which large tensors are freed in each step
 FLOAT32 = torch.autocast("cpu", torch.bfloat16, enabled=False)
 BFLOAT16 = torch.autocast("cpu", torch.bfloat16)
 
@@ -69,18 +70,6 @@ def usual_optimizers() -> Iterator[None]:
 
 
 @contextmanager
-def freed_memory_returned() -> Iterator[None]:
-    """Have glibc give freed memory back to the system, as it does by default."""
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(-3, 128 * 1024)  # M_MMAP_THRESHOLD
-    mallopt(-1, 128 * 1024)  # M_TRIM_THRESHOLD
-    try:
-        yield
-    finally:
-        keep_freed_memory()
-
-
-@contextmanager
 def one_thread() -> Iterator[None]:
     """Compute with a single thread."""
     threads = torch.get_num_threads()
@@ -106,7 +95,6 @@ PARTS: list[tuple[str, list[str], Context]] = [
     ("dropout from random bits or bytes", ["conv", "simple"], usual_layers),
     ("products for images of one pixel", ["gan", "cgan"], usual_layers),
     ("discriminator frozen in the generator's step", ["gan", "cgan"], all_gradients),
-    ("freed memory kept", ["conv", "simple", "lstm", "gan"], freed_memory_returned),
     ("fused optimizer", ["logit", "conv", "gan"], usual_optimizers),
     ("rows by index_select", ["logit", "linear"], indexed_rows),
     ("two threads in place of one", ["logit", "linear", "conv"], one_thread),
@@ -136,6 +124,11 @@ def main() -> None:
                 with without():
                     usual = our_epoch(name, FLOAT32)
                 print_row(part, name, usual, without)
+        if name in KEEPING:
+            pairs = [
+                [timed(name, one, "float32") for one in ("ours", "returning")] for _ in range(5)
+            ]
+            print_ratios("freed memory kept", name, [kept / not_kept for kept, not_kept in pairs])
         print_row("bfloat16", name, our_epoch(name, FLOAT32), autocast=BFLOAT16)
 
 
@@ -172,7 +165,12 @@ def print_row(
         with_it = seconds(ours)
         with without():
             ratios.append(with_it / seconds(usual))
-    ratios = sorted(ratios[1:])  # the first round warms up
+    print_ratios(part, name, ratios[1:])  # the first round warms up
+
+
+def print_ratios(part: str, name: str, ratios: list[float]) -> None:
+    """Print the row of a part of a script: the median of the ratios, the lowest and the highest."""
+    ratios = sorted(ratios)
     print(
         f"| {part} | {name} | {statistics.median(ratios):.2f}"
         f" | {ratios[0]:.2f} to {ratios[-1]:.2f} |",

@@ -53,3 +53,21 @@ def calibration_error(probabilities: Tensor, y: Tensor, bins: int = 15) -> float
     # A bin's difference weighted by its share of the images is the sum of its surpluses over n.
     sums = surplus.new_zeros(bins).index_add(0, bin_of, surplus)
     return sums.abs().sum().item() / len(y)
+
+
+def error_by_chance(probabilities: Tensor, bins: int = 15, draws: int = 200) -> float:
+    """Return the calibration error, 0 to 1, that probabilities show if they are exactly right.
+
+    Accuracy is counted on a finite number of images, so even then a bin's is off by chance, and the
+    error, a sum of absolute values, is above 0: the less sure the network, the more. This is the
+    mean error over several sets of labels that are drawn by the probabilities themselves.
+
+    Args:
+        probabilities: (n, classes), each row of sum 1.
+        bins: as for `calibration_error`.
+        draws: sets of labels.
+    """
+    random = torch.Generator().manual_seed(0)
+    labels = torch.multinomial(probabilities.cpu(), draws, replacement=True, generator=random)
+    errors = [calibration_error(probabilities.cpu(), y, bins) for y in labels.T]
+    return sum(errors) / draws

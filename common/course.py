@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from common.run import Run, shown
-from common.scores import Judge
+from common.scores import SECONDS, Judge
 
 LOSSES = {"discriminator loss": "discriminator", "generator loss": "generator"}
 
@@ -76,4 +76,6 @@ def finish(run: Run, generator: nn.Module, judge: Judge | None) -> None:
     )
     run.log(f"course of losses and scores: {shown(run.path('-course.png'))}")
     run.log_time()
+    if judge is not None:
+        run.log(f"{SECONDS}: {sum(row.get(SECONDS, 0) for row in run.history):.1f} of these")
     run.save_weights(generator)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ ASKED, DISTANCE, RAREST, INCEPTION = (
     "rarest digit",
     "Inception Score",
 )
+SECONDS = "seconds of the scores"
 
 
 class Gaussian(NamedTuple):
@@ -210,6 +212,8 @@ def log_scores(
 ) -> dict[str, float]:
     """Log the scores of a generator's digits and return them by name; none without a judge.
 
+    With them come the seconds that they took, under the name `SECONDS`.
+
     Args:
         run: the run, to whose log the line goes.
         judge: gives the scores.
@@ -219,6 +223,7 @@ def log_scores(
     """
     if judge is None:
         return {}
+    start = time.perf_counter()
     scores = judge.scores(draw(generator, run.autocast, latent, *asked), *asked)
     run.log(judge.line(scores))
-    return scores
+    return {**scores, SECONDS: time.perf_counter() - start}

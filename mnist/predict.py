@@ -21,7 +21,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import predict
-from common.calibration import calibration_error, fit_temperature
+from common.calibration import calibration_error, error_by_chance, fit_temperature
 from common.mnist import mnist
 from common.own_digits import read_digit
 from common.run import ROOT, find_device, shown
@@ -98,14 +98,12 @@ def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor])
         temperature = fit_temperature(held_out, data["y"][-10000:])
         source = f"fitted on {len(held_out):,} held-out training images"
     logits = predict(model, data["X"])
-    with_it, without = (
-        100 * calibration_error((logits / number).softmax(1), data["Y"])
-        for number in (temperature, 1)
-    )
+    calibrated, raw = ((logits / number).softmax(1) for number in (temperature, 1))
+    with_it, without = (100 * calibration_error(x, data["Y"]) for x in (calibrated, raw))
     return (
         f"{name:8}temperature: {temperature:.3f}, {source}"
         f"  calibration error on {len(logits):,} test images: {with_it:.2f}%"
-        f" ({without:.2f}% without)"
+        f" ({without:.2f}% without, {100 * error_by_chance(calibrated):.2f}% by chance alone)"
     )
 
 

@@ -56,19 +56,26 @@ class SimpNet(nn.Sequential):
         super().__init__(*layers, nn.Linear(216, 10))
 
 
+def shifted(images: Tensor, reach: int) -> Tensor:
+    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
+    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+
+
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler,
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
+    reach: int,
 ) -> float:
     """Take one step a batch, and return the mean loss."""
     model.train()
     losses = []
     for images, labels in batches:
         with autocast:
-            logits = model(images)
+            logits = model(shifted(images, reach))
         loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
         optimizer.zero_grad()
         loss.backward()
@@ -89,11 +96,12 @@ def main() -> None:
         )
         steps = args.epochs * -(-len(x_train) // args.batch_size)
         schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
+        reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
             lr = optimizer.param_groups[0]["lr"]
             data = batches(x_train, y_train, args.batch_size)
-            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
+            loss = train_epoch(model, optimizer, schedule, run.autocast, data, reach)
             run.require_finite(loss)
             correct = accuracy(predict(model, x_test), y_test)
             run.log(

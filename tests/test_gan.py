@@ -300,6 +300,10 @@ def test_log(run: tuple[str, Path, str]) -> None:
     memory = re.search(r"([\d,]+) MB at the peak", printed)
     assert memory is not None
     assert int(memory[1].replace(",", "")) < 700
+    seconds = re.search(r"^seconds: ([\d.]+) in all", printed, re.M)
+    of_scores = re.search(r"^seconds of the scores: ([\d.]+) of these$", printed, re.M)
+    assert seconds is not None and of_scores is not None
+    assert 0 < float(of_scores[1]) < float(seconds[1])
 
 
 def test_what_is_saved_is_what_was_drawn_and_scored(run: tuple[str, Path, str]) -> None:
@@ -371,7 +375,7 @@ def test_without_a_judge_training_goes_on_as_with_one(
     line = f"{name}: no scores of the digits: {reason} (python mnist/conv.py trains it)"
     assert line in done.stderr.splitlines()  # beside it matplotlib may tell of its fonts
     assert "Traceback" not in done.stderr
-    assert not re.search(r"^judge", done.stdout, re.M) and "Inception" not in done.stdout
+    assert not re.search(r"^judge|Inception|^seconds of the scores", done.stdout, re.M)
     with_judge, without = (re.findall(r"^Epoch: 1 .*", x, re.M) for x in (printed, done.stdout))
     assert [re.sub(CLOCK, "", x) for x in with_judge] == [re.sub(CLOCK, "", x) for x in without]
     with Image.open(tmp_path / f"{name}-course.png") as image:

@@ -1,5 +1,6 @@
 """Pictures of one's own: brought to MNIST's form, read, and told with calibrated probabilities."""
 
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from common.batches import predict
-from common.calibration import calibration_error, fit_temperature
+from common.calibration import calibration_error, error_by_chance, fit_temperature
 from common.mnist import mnist
 from common.own_digits import read_digit
 from common.weights import load_weights
@@ -239,18 +240,28 @@ def test_calibration_error_by_hand() -> None:
     assert calibration_error(torch.tensor([[1.0, 0.0]]), torch.tensor([0])) == 0
 
 
+def test_calibration_error_by_chance_alone() -> None:
+    # Of n coins, all in one bin, the share of heads is off by sqrt(2 / pi) / 2 / sqrt(n) in the
+    # mean of many sets of labels.
+    coins = torch.full((1000, 2), 0.5)
+    expected = math.sqrt(2 / math.pi) / 2 / math.sqrt(1000)
+    assert error_by_chance(coins, draws=2000) == pytest.approx(expected, rel=0.05)
+    assert error_by_chance(torch.tensor([[1.0, 0.0]] * 7)) == 0
+
+
 def test_probabilities_mean_what_they_say(trained: Path, tmp_path: Path) -> None:
     """The temperature fitted on held-out images, and the one that predict.py goes by."""
     done = run_script("predict", "--calibration", *CPU, "--out", str(trained))
     assert done.returncode == 0, done.stderr
     line = (
         r"^conv +temperature: ([\d.]+), {}  calibration error on 10,000 test images: ([\d.]+)%"
-        r" \(([\d.]+)% without\)$"
+        r" \(([\d.]+)% without, ([\d.]+)% by chance alone\)$"
     )
     fitted = re.search(line.format("fitted on 10,000 held-out training images"), done.stdout, re.M)
     assert fitted is not None, done.stdout
     assert float(fitted[2]) < 0.5
     assert float(fitted[3]) > 5
+    assert 0.02 < float(fitted[4]) < 0.3
 
     shutil.copy(trained / "conv.pt", tmp_path)
     done = run_script("predict", "--calibration", *CPU, "--out", str(tmp_path))

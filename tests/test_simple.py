@@ -87,7 +87,7 @@ def test_the_same_function_as_relu_ahead_of_pooling() -> None:
 
 
 def test_both_scripts_have_the_same_network_and_training() -> None:
-    for name in ("SimpNet", "train_epoch"):
+    for name in ("SimpNet", "shifted", "train_epoch"):
         one, other = (inspect.getsource(getattr(script, name)) for script in (simple, wsimple))
         assert one == other
     assert simple.LAYERS == wsimple.LAYERS
