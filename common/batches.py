@@ -1,6 +1,6 @@
 """Batches of images, and what a network says of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,23 @@ def batches(x: Tensor, y: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Ten
                 progress.update()
 
 
+def joined(parts: Iterable[Tensor], length: int) -> Tensor:
+    """Return tensors of (n, ...), one after another, as one of (length, ...).
+
+    As `torch.cat`, but each is copied to its place as it comes. Were all of them kept until the
+    last has come, they would lie scattered over the memory in which a network's far larger
+    tensors come and go, and these would find less and less room between them: SimpNet's took twice
+    the memory.
+    """
+    whole, start = torch.empty(0), 0
+    for part in parts:
+        if start == 0:
+            whole = part.new_empty(length, *part.shape[1:])
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
+
+
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
     """Return the model's logits, (n, 10) float32, in evaluation mode, of images (n, 1, 28, 28).
@@ -48,8 +65,8 @@ def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
     Of a recurrent model, which gives its state after them, the logits alone.
     """
     model.eval()
-    outputs = [model(scaled(images)) for images in x.split(batch_size)]
-    return torch.cat([output[0] if isinstance(output, tuple) else output for output in outputs])
+    outputs = (model(scaled(images)) for images in x.split(batch_size))
+    return joined((x[0] if isinstance(x, tuple) else x for x in outputs), len(x))
 
 
 @torch.no_grad()
@@ -62,11 +79,14 @@ def draw(generator: nn.Module, autocast: torch.autocast, *inputs: Tensor) -> Ten
         inputs: what it takes, each of n rows: latent vectors, and digits if they can be asked for.
     """
     generator.eval()
-    images = []
-    for rows in zip(*(tensor.split(250) for tensor in inputs), strict=True):
-        with autocast:
-            images.append(pixels(generator(*rows)))
-    return torch.cat(images)
+
+    def images() -> Iterator[Tensor]:
+        for rows in zip(*(tensor.split(250) for tensor in inputs), strict=True):
+            with autocast:
+                generated = generator(*rows)
+            yield pixels(generated)
+
+    return joined(images(), len(inputs[0]))
 
 
 def accuracy(logits: Tensor, y: Tensor) -> float:

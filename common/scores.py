@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from common.batches import draw, scaled
+from common.batches import draw, joined, scaled
 from common.calibration import fit_temperature
 from common.run import Run, shown
 from common.weights import load_weights
@@ -136,7 +136,8 @@ class Judge:
         Args:
             images: (n, 1, 28, 28) uint8.
         """
-        features = torch.cat([self._hidden(scaled(part)) for part in images.split(250)])
+        parts = (self._hidden(scaled(part)) for part in images.split(250))
+        features = joined(parts, len(images))
         return features.cpu(), self._last(features).cpu()
 
     def scores(self, images: Tensor, asked: Tensor | None = None) -> dict[str, float]:

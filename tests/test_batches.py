@@ -1,9 +1,13 @@
 """Batches hold every image once, scaled, beside its label."""
 
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
+from torch import Tensor
 
-from common.batches import batches, pixels, scaled
+from common.batches import batches, joined, pixels, scaled
 
 
 @pytest.mark.parametrize(("images", "size"), [(1234, 100), (800, 100), (7, 100), (1, 1)])
@@ -35,3 +39,26 @@ def test_pixels_are_scaled_from_minus_1_to_1_and_back() -> None:
     assert scaled(x).dtype == torch.float32
     assert scaled(x)[[0, 255]].tolist() == pytest.approx([-1, 1], abs=1e-6)
     assert torch.equal(pixels(scaled(x)), x)
+
+
+@pytest.mark.parametrize("lengths", [[3, 3, 1], [4], [0], []])
+def test_joined_is_cat(lengths: list[int]) -> None:
+    parts = [torch.randn(length, 2, 5) for length in lengths]
+    whole = joined(iter(parts), sum(lengths))
+    assert len(whole) == sum(lengths)
+    if parts:
+        assert torch.equal(whole, torch.cat(parts))
+
+
+def test_joined_keeps_no_part_until_the_end() -> None:
+    alive: list[weakref.ref[Tensor]] = []
+
+    def parts() -> Iterator[Tensor]:
+        for number in range(10):
+            assert sum(part() is not None for part in alive) <= 1
+            part = torch.full((2, 3), number)
+            alive.append(weakref.ref(part))
+            yield part
+            del part
+
+    assert joined(parts(), 20)[:, 0].tolist() == [number // 2 for number in range(20)]

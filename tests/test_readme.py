@@ -70,6 +70,16 @@ def test_table_of_speed_is_that_of_its_log() -> None:
     assert device in readme and sgemm in readme
 
 
+def test_ratios_on_the_slower_processor_are_those_of_its_log() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("A slower processor")[1]
+    log = (ROOT / "mnist/results/speed-slower.txt").read_text(encoding="utf-8")
+    rate = re.search(r"^sgemm: (\d+ GFLOP/s)$", log, re.M)
+    assert rate is not None and rate[1] in text
+    ratios = [line.split(" | ")[3] for line in log.splitlines() if line.startswith("| ")][2:]
+    assert len(ratios) == 7
+    assert re.findall(r"0\.\d\d", text.split("(")[0]) == ratios
+
+
 def test_worth_of_the_fast_parts_stands_in_its_log() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.split("The fast parts are few")[1].split("It loses nothing")[0]
