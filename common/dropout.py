@@ -24,7 +24,8 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
             scale is that of the rounded share.
 
     Returns:
-        A tensor of x's shape, strides and dtype, without gradient, from torch's default generator.
+        A tensor of x's shape, dtype and order in memory, without gradient, from torch's default
+        generator.
     """
     threshold = round(p * 256)
     scale = torch.tensor(256 / (256 - threshold), dtype=x.dtype)
@@ -41,7 +42,8 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
         mask >>= 8
     mask &= lanes
     mask *= pattern
-    return mask.view(x.dtype).flatten()[: x.numel()].as_strided(x.shape, x.stride())
+    stride = torch.empty_like(x).stride()  # as x's, but without gaps where x is a part of a tensor
+    return mask.view(x.dtype).flatten()[: x.numel()].as_strided(x.shape, stride)
 
 
 class _ReLUDropout(torch.autograd.Function):

@@ -11,7 +11,8 @@ class Conv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[2:] != self.weight.shape[2:] or self.padding != (0, 0):
+        usual = self.padding == (0, 0) and self.dilation == (1, 1) and self.groups == 1
+        if x.shape[2:] != self.weight.shape[2:] or not usual:
             return super().forward(x)
         # Rows of height x width x channels, as both lie in memory in the channels-last layout.
         rows, weight = (tensor.permute(0, 2, 3, 1).flatten(1) for tensor in (x, self.weight))
@@ -22,7 +23,9 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     """nn.ConvTranspose2d without bias, which on images of one pixel is one matrix product."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.shape[2:] != (1, 1) or self.padding != (0, 0) or self.bias is not None:
+        usual = self.padding == self.output_padding == (0, 0) and self.dilation == (1, 1)
+        usual = usual and self.groups == 1 and self.bias is None and output_size is None
+        if x.shape[2:] != (1, 1) or not usual:
             return super().forward(x, output_size)
         weight = self.weight.permute(0, 2, 3, 1)  # in, height, width, out
         images = (x.flatten(1) @ weight.flatten(1)).unflatten(1, weight.shape[1:])

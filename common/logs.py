@@ -70,7 +70,7 @@ def read_log(path: str | os.PathLike[str]) -> Log:
     path = Path(path)
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.splitlines()
-    command = re.match(r"command: .*?([a-z]+)\.py\b(.*)", text)
+    command = re.match(r"command: .*?([\w-]+)\.py\b(.*)", text)
     if not command:
         raise ValueError(f"{path}: not the log of a run, which begins with its command")
     end = lines.index("") if "" in lines else len(lines)

@@ -155,6 +155,11 @@ class Run:
         x_train, x_test = (torch.from_numpy(data[key]).unsqueeze(1) for key in ("x", "X"))
         y_train, y_test = (torch.from_numpy(data[key]).long() for key in ("y", "Y"))
         if self.args.validate:
+            if len(x_train) <= 10_000:
+                raise SystemExit(
+                    f"{self.name}: --validate holds out 10,000 training images, and"
+                    f" {shown(self.args.data)} has {len(x_train):,}: leave it out"
+                )
             x_train, x_test = x_train[:-10000], x_train[-10000:]
             y_train, y_test = y_train[:-10000], y_train[-10000:]
         limit = self.args.limit

@@ -44,7 +44,7 @@ class ConvNet(nn.Sequential):
 def shifted(images: Tensor, reach: int) -> Tensor:
     """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
 
 
 def train_epoch(
@@ -77,7 +77,8 @@ def main() -> None:
         model = run.place(ConvNet())
         optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
         steps = args.epochs * -(-len(x_train) // args.batch_size)
-        schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
+        # With 5 steps in all the cycle would divide by zero.
+        schedule = OneCycleLR(optimizer, args.lr, total_steps=max(steps, 6), pct_start=0.2)
         reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):

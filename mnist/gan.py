@@ -117,7 +117,7 @@ def train_epoch(
 
 
 def main() -> None:
-    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.001).parse_args()
+    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.002).parse_args()
     with Run("gan", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
@@ -127,7 +127,7 @@ def main() -> None:
         # evenly to 0. (Rates of their own: Heusel et al. 2017, https://arxiv.org/abs/1706.08500)
         generator_optimizer, discriminator_optimizer = (
             torch.optim.Adam(model.parameters(), lr, betas=(0.5, 0.999), fused=True)
-            for model, lr in ((generator, 2 * args.lr), (discriminator, args.lr))
+            for model, lr in ((generator, args.lr), (discriminator, args.lr / 2))
         )
         schedules = [
             PolynomialLR(optimizer, total_iters=args.epochs)

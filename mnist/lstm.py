@@ -46,7 +46,7 @@ class RowLSTM(nn.Module):
 def shifted(images: Tensor, reach: int) -> Tensor:
     """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
 
 
 def train_epoch(
@@ -78,7 +78,8 @@ def main() -> None:
         model = run.place(RowLSTM())
         optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.01, fused=True)
         steps = args.epochs * -(-len(x_train) // args.batch_size)
-        schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
+        # With 5 steps in all the cycle would divide by zero.
+        schedule = OneCycleLR(optimizer, args.lr, total_steps=max(steps, 6), pct_start=0.2)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
             lr = optimizer.param_groups[0]["lr"]

@@ -61,8 +61,12 @@ def trained_classifiers(out: Path, device: torch.device) -> dict[str, nn.Module]
 
 
 def probabilities(name: str, model: nn.Module, x: Tensor) -> Tensor:
-    """Return a classifier's calibrated probabilities, (n, 10) float64, of images (n, 1, 28, 28)."""
-    return (predict(model, x).double() / CLASSIFIERS[name][1]).softmax(1)
+    """Return a classifier's calibrated probabilities of images (n, 1, 28, 28): (n, 10) float64.
+
+    They are on the CPU, wherever the network is.
+    """
+    logits = predict(model, x).cpu().double()  # not every accelerator has float64
+    return (logits / CLASSIFIERS[name][1]).softmax(1)
 
 
 def opinions(of_models: dict[str, Tensor]) -> list[str]:
@@ -92,14 +96,18 @@ def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor])
     it is the one in CLASSIFIERS.
     """
     temperature, source = CLASSIFIERS[name][1], "as in predict.py"
+    y, y_test = data["y"].cpu(), data["Y"].cpu()
     log = out / f"{name}.log"
     if log.exists() and "held-out training images" in log.read_text(encoding="utf-8"):
-        held_out = predict(model, data["x"][-10000:])
-        temperature = fit_temperature(held_out, data["y"][-10000:])
-        source = f"fitted on {len(held_out):,} held-out training images"
-    logits = predict(model, data["X"])
+        held_out = predict(model, data["x"][-10000:]).cpu()
+        try:
+            temperature = fit_temperature(held_out, y[-10000:])
+            source = f"fitted on {len(held_out):,} held-out training images"
+        except ValueError as error:
+            source += f" ({error})"
+    logits = predict(model, data["X"]).cpu()
     calibrated, raw = ((logits / number).softmax(1) for number in (temperature, 1))
-    with_it, without = (100 * calibration_error(x, data["Y"]) for x in (calibrated, raw))
+    with_it, without = (100 * calibration_error(x, y_test) for x in (calibrated, raw))
     return (
         f"{name:8}temperature: {temperature:.3f}, {source}"
         f"  calibration error on {len(logits):,} test images: {with_it:.2f}%"

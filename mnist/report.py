@@ -130,7 +130,8 @@ def section(log: Log, out: Path, published: list[Log]) -> Section:
     nearest = max(
         published, key=lambda one: (one.figure("epochs") == epochs, len(one.epochs)), default=None
     )
-    own = pictures(out, log.name, "This run")
+    # Until a run has ended, what is there under its name is an older run's.
+    own = pictures(out, log.name, "This run") if log.seconds is not None else {}
     others = pictures(RESULTS, nearest.name, f"Published, {nearest.name}") if nearest else {}
     return Section(
         log=log,
@@ -145,6 +146,7 @@ def section(log: Log, out: Path, published: list[Log]) -> Section:
         frames=[
             Picture(data_uri(path), f"Digits of {log.name} after epoch {epoch}", str(epoch))
             for epoch, path in frames(out, log.name).items()
+            if epoch <= len(log.epochs)  # later ones are an older run's
         ],
         pictures=[
             picture for ending in own for picture in (own[ending], others.get(ending)) if picture

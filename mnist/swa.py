@@ -50,7 +50,7 @@ class ConvNet(nn.Sequential):
 def shifted(images: Tensor, reach: int) -> Tensor:
     """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
 
 
 def train_epoch(
@@ -82,7 +82,9 @@ def beginning(run: Run, images: int) -> tuple[ConvNet, torch.optim.Optimizer, LR
     model = run.place(ConvNet())
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
     steps = args.epochs * -(-images // args.batch_size)
-    return model, optimizer, OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
+    # With 5 steps in all the cycle would divide by zero.
+    schedule = OneCycleLR(optimizer, args.lr, total_steps=max(steps, 6), pct_start=0.2)
+    return model, optimizer, schedule
 
 
 def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> tuple[float, float]:

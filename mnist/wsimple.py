@@ -60,7 +60,7 @@ class SimpNet(nn.Sequential):
 def shifted(images: Tensor, reach: int) -> Tensor:
     """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # what leaves at one edge, blank, enters at the other
+    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
 
 
 def train_epoch(

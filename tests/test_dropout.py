@@ -48,6 +48,14 @@ def test_mask_has_the_layout_of_its_tensor() -> None:
     assert dropout_mask(x, 0.5).stride() == x.stride()
 
 
+def test_a_part_of_a_tensor_has_a_mask_too() -> None:
+    rows = torch.randn(60, 28, 128)[:, -1]
+    mask = dropout_mask(rows, 0.2)
+    assert mask.shape == rows.shape and mask.is_contiguous()
+    assert (mask == 0).float().mean().item() == pytest.approx(0.2, abs=0.03)
+    assert ReLUDropout(0.2).train()(rows).shape == rows.shape
+
+
 def test_same_seed_same_mask() -> None:
     torch.manual_seed(4)
     first = dropout_mask(torch.empty(100), 0.2)

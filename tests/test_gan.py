@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.batches import draw, scaled
+from common.layers import Conv2d, ConvTranspose2d
 from common.mnist import makegrid, mnist
 from common.scores import Judge
 from common.weights import load_weights
@@ -387,7 +389,7 @@ def test_help_shows_defaults_and_an_example(script: ModuleType) -> None:
     name = script.__name__.removeprefix("mnist.")
     text = run_script(name, "--help").stdout
     assert f"python mnist/{name}.py" in text
-    rate = {"gan": "0.001", "cgan": "0.0002"}[name]
+    rate = {"gan": "0.002", "cgan": "0.0002"}[name]
     for flag, default in (("--epochs N", "20"), ("--batch-size N", "60"), ("--lr X", rate)):
         assert re.search(rf"{flag}\s.*\(default: {default}\)", text)
 
@@ -449,3 +451,26 @@ def comparable(log: str, out: Path) -> list[str]:
     return [
         line for line in log.splitlines() if not line.startswith(("command", "date", "seconds"))
     ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "usual", "flags"),
+    [
+        (Conv2d, nn.Conv2d, {"groups": 2}),
+        (Conv2d, nn.Conv2d, {"dilation": 2}),
+        (Conv2d, nn.Conv2d, {}),
+        (ConvTranspose2d, nn.ConvTranspose2d, {"groups": 2}),
+        (ConvTranspose2d, nn.ConvTranspose2d, {"dilation": 2}),
+        (ConvTranspose2d, nn.ConvTranspose2d, {"stride": 2, "output_padding": 1}),
+        (ConvTranspose2d, nn.ConvTranspose2d, {"bias": False}),
+    ],
+)
+def test_layers_are_torchs_with_any_flags(
+    ours: type[nn.Module], usual: type[nn.Module], flags: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    one, other = (kind(4, 6, 3, **flags) for kind in (ours, usual))
+    one.load_state_dict(other.state_dict())
+    size = 1 if usual is nn.ConvTranspose2d else 5 if "dilation" in flags else 3
+    x = torch.randn(2, 4, size, size)
+    torch.testing.assert_close(one(x), other(x))

@@ -18,6 +18,7 @@ from common.idx import read_idx
 from tests.conftest import ROOT
 
 GUIDE = ROOT / "mnist" / "README.md"
+SCRIPTS = sorted(set(GUIDE.parent.glob("*.py")) - {GUIDE.parent / "__init__.py"})
 READMES = [ROOT / "README.md", *sorted((ROOT / "mnist").glob("README.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
@@ -156,7 +157,7 @@ def test_links_to_sections_have_one() -> None:
 def test_each_script_has_its_section() -> None:
     scripts = [heading.split(":")[0] for heading in guide_sections() if ": " in heading]
     assert scripts == sorted(set(scripts), key=scripts.index)
-    assert set(scripts) == {path.stem for path in GUIDE.parent.glob("*.py")}
+    assert set(scripts) == {path.stem for path in SCRIPTS}
 
 
 def test_rows_of_runs_agree_with_their_logs() -> None:
@@ -238,7 +239,7 @@ def test_the_steps_to_a_script_of_ones_own(tmp_path: Path) -> None:
     assert written == ["allconv.log", "allconv.png", "allconv.pt", "allconv.resume.pt"]
 
 
-@pytest.mark.parametrize("script", sorted(GUIDE.parent.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_figures_of_a_docstring_stand_in_the_table_or_the_log(script: Path) -> None:
     docstring = script.read_text(encoding="utf-8").split('"""')[1]
     rows = [row for row in table_rows(ROOT / "README.md") if row[0].startswith(f"[{script.stem}]")]

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -211,6 +212,25 @@ def test_other_files_are_no_logs(tmp_path: Path) -> None:
         (tmp_path / "a.log").write_bytes(content)
         with pytest.raises(ValueError, match=r"a\.log: not the log of a run"):
             read_log(tmp_path / "a.log")
+
+
+def test_names_of_ones_own_scripts(tmp_path: Path) -> None:
+    for name in ("conv2", "my_conv", "my-conv"):
+        (tmp_path / "a.log").write_text(f"command: python mnist/{name}.py --epochs 1\n\n")
+        assert read_log(tmp_path / "a.log").run == name
+
+
+def test_pictures_of_an_older_run_are_not_this_ones(tmp_path: Path) -> None:
+    for name in ("gan01", "gan02", "gan03", "gan"):
+        Image.new("L", (4, 4)).save(tmp_path / f"{name}.png")
+    line = "Epoch: {}    10:00:00    Median loss for discriminator: 1.1\tgenerator: 1.2\n"
+    log = "command: python mnist/gan.py --epochs 2\nepochs: 2, seed: 0\n\n" + line.format(1)
+    (tmp_path / "gan.log").write_text(log)
+    running = report.section(read_log(tmp_path / "gan.log"), tmp_path, [])
+    assert [frame.caption for frame in running.frames] == ["1"] and running.pictures == []
+    (tmp_path / "gan.log").write_text(f"{log}{line.format(2)}\nseconds: 3.0 in all, 1.5 an epoch\n")
+    ended = report.section(read_log(tmp_path / "gan.log"), tmp_path, [])
+    assert [frame.caption for frame in ended.frames] == ["1", "2"] and len(ended.pictures) == 1
 
 
 def sections(html: str) -> dict[str, str]:

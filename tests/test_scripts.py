@@ -1,5 +1,7 @@
-"""The first three scripts, run as a user runs them, on the real data; and their models."""
+"""The classifiers, run as a user runs them, the fast ones on the real data; and their models."""
 
+import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -12,17 +14,63 @@ from torch import nn
 from mnist.conv import ConvNet
 from mnist.linear import Linear
 from mnist.logit import Logit
+from mnist.lstm import RowLSTM
 from tests.conftest import ROOT, comparable, run_script
 
+ALIKE = ["conv", "swa", "simple", "wsimple"]  # that train alike
 SMALL = ("--limit", "500", "--epochs", "2", "--device", "cpu")
 
 
 @pytest.mark.parametrize(
-    ("model", "parameters"), [(Logit(), 7_850), (Linear(), 636_010), (ConvNet(), 431_080)]
+    ("model", "parameters"),
+    [(Logit(), 7_850), (Linear(), 636_010), (ConvNet(), 431_080), (RowLSTM(), 214_282)],
 )
 def test_models_have_the_stated_parameters_and_shapes(model: nn.Module, parameters: int) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-    assert model(torch.zeros(7, 1, 28, 28)).shape == (7, 10)
+    output = model(torch.zeros(7, 1, 28, 28))
+    logits = output[0] if isinstance(output, tuple) else output
+    assert logits.shape == (7, 10)
+
+
+def test_lstm_goes_on_from_the_state_it_gave() -> None:
+    torch.manual_seed(0)
+    model, images = RowLSTM(), torch.randn(3, 1, 28, 28)
+    logits, (hidden, cell) = model(images)
+    assert hidden.shape == cell.shape == (2, 3, 128)
+    _, state = model(images[:, :, :14])  # the upper half, and then the lower
+    halves, _ = model(images[:, :, 14:], state)
+    torch.testing.assert_close(halves, logits)
+    assert not torch.allclose(model(images[:, :, 14:])[0], logits)
+
+
+def test_lstm_for_one_epoch(few_digits: Path, tmp_path: Path) -> None:
+    flags = ("--data", str(few_digits), "--epochs", "1", "--out", str(tmp_path))
+    done = run_script("lstm", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "model: RowLSTM, 214,282 parameters\n" in done.stdout
+    assert re.search(r"^  1\.  lr: 0\.0001  training loss: \d", done.stdout, re.M)
+    RowLSTM().load_state_dict(torch.load(tmp_path / "lstm.pt", weights_only=True))
+
+
+@pytest.mark.parametrize("name", [*ALIKE, "lstm"])
+@pytest.mark.parametrize("images", [1, 5])
+def test_a_run_of_a_few_steps(name: str, images: int, few_digits: Path, tmp_path: Path) -> None:
+    """OneCycleLR divides by zero where its rising part is a single step long."""
+    script = importlib.import_module(f"mnist.{name}")
+    flags = ["--limit", str(images), "--batch-size", "1", "--epochs", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [name, *flags, "--data", str(few_digits), "--out", str(tmp_path)])
+        script.main()
+    assert re.search(r"test accuracy, ", (tmp_path / f"{name}.log").read_text())
+
+
+def test_what_is_meant_to_be_the_same_is() -> None:
+    def sources(part: str, names: list[str]) -> set[str]:
+        scripts = [importlib.import_module(f"mnist.{name}") for name in names]
+        return {inspect.getsource(getattr(script, part)) for script in scripts}
+
+    assert len(sources("shifted", [*ALIKE, "linear", "lstm"])) == 1
+    assert len(sources("train_epoch", ALIKE)) == 1
 
 
 def test_shapes_inside_the_convolutional_model() -> None:
@@ -122,6 +170,14 @@ def test_hold_out_never_shows_the_test_images(tmp_path: Path) -> None:
     assert "images: 50,000 to train on, 10,000 held-out training images\n" in done.stdout
 
 
+def test_too_few_images_to_hold_some_out(few_digits: Path, tmp_path: Path) -> None:
+    flags = ("--data", str(few_digits), "--validate", "--out", str(tmp_path))
+    done = run_script("conv", *flags)
+    assert (done.returncode, done.stdout) == (1, "")
+    line = "conv: --validate holds out 10,000 training images, and {} has 500: leave it out\n"
+    assert done.stderr == line.format(few_digits)
+
+
 @pytest.mark.parametrize(
     ("flags", "status", "message"),
     [
@@ -146,7 +202,7 @@ def test_bad_input_is_one_clear_line(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["logit", "linear", "conv"])
+@pytest.mark.parametrize("name", ["logit", "linear", "lstm", *ALIKE])
 def test_help_shows_defaults_and_an_example(name: str) -> None:
     text = run_script(name, "--help").stdout
     assert f"python mnist/{name}.py" in text

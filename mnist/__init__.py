@@ -1,0 +1,1 @@
+"""The scripts: each complete in itself, and importable by the others."""
