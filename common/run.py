@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -135,10 +136,7 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Interrupted while it writes a file, torch.save ends with an error of its own.
-        while error is not None and not isinstance(error, KeyboardInterrupt):
-            error = error.__context__
-        if error is not None:
+        if isinstance(error, KeyboardInterrupt):
             print(f"\nstopped; to go on: {_command(resume=True)}", file=sys.stderr)
             raise SystemExit(130) from None
 
@@ -365,7 +363,7 @@ class Run:
     def _save(self, path: Path, write: Callable[[BinaryIO], Any]) -> None:
         """Write a file under a temporary name, then rename it: nobody sees a half-written one."""
         temporary = path.with_name(f".{path.name}.part")
-        with self._writing():
+        with self._writing(), _uninterrupted():
             try:
                 with open(temporary, "wb") as file:
                     write(file)
@@ -483,6 +481,22 @@ def _peak_memory() -> str:
     else:
         return ""
     return f", {peak:,.0f} MB at the peak"
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block.
+
+    In the middle of torch.save it would end in an error of torch's own, or abort the process.
+    """
+    waiting: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if waiting and callable(usual):
+        usual(signal.SIGINT, None)  # raises KeyboardInterrupt
 
 
 def keep_freed_memory() -> None:

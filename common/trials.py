@@ -68,10 +68,10 @@ def study(run: Run, model: nn.Module, trial: Callable[[int], tuple[float, float]
         run.save_bytes(f".seed-{seed}.json", kept.encode())
         print(f"{run.name}: seed {seed} done", file=sys.stderr)
     trials = _of_all_processes(trials)
+    if rank > 0:
+        os._exit(0)  # gloo's threads have been seen to abort a process that ended as usual
     if dist.is_initialized():
         dist.destroy_process_group()
-    if rank > 0:
-        return
     pairs = [(trials[seed][WAYS[0]], trials[seed][WAYS[1]]) for seed in seeds]
     for seed, (regular, averaging) in zip(seeds, pairs, strict=True):
         run.log(f"seed: {seed:3}  regular: {regular:5.2f}%  averaging: {averaging:5.2f}%")

@@ -1,5 +1,6 @@
 """Runs that are stopped: by kill -9, by Ctrl-C, by a loss that is not finite; and what goes on."""
 
+import os
 import random
 import re
 import shlex
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -83,7 +85,7 @@ def test_killed_at_random_and_resumed_is_as_never_stopped(
 
 def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "my out"
-    flags = ["--data", str(few_digits), "--epochs", "6", "--batch-size", "4", "--out", str(out)]
+    flags = ["--data", str(few_digits), "--epochs", "20", "--batch-size", "4", "--out", str(out)]
     with start("conv", flags) as process:
         wait_for_epoch(process, 2)
         process.send_signal(signal.SIGINT)
@@ -100,23 +102,31 @@ def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert re.findall(r"^ *(\d+)\.  lr", done.stdout, re.M) == list("123456")
+    assert re.findall(r"^ *(\d+)\.  lr", done.stdout, re.M) == [str(x) for x in range(1, 21)]
     assert re.search(r"^\d+\.\d\d% test accuracy", done.stdout, re.M)
 
 
 def test_ctrl_c_while_a_file_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There torch.save ends with an error of its own, in the middle of its file."""
+    """The file is finished first: in its middle torch.save would abort the process."""
+
+    class Interrupting(dict[str, Any]):
+        """A state that has Ctrl-C come while it is written."""
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            os.kill(os.getpid(), signal.SIGINT)
+            return dict, ({"weight": 1.0},)
+
     monkeypatch.setattr("sys.argv", ["mnist/conv.py", "--out", str(tmp_path)])
     args = argument_parser("", epochs=1, batch_size=1, lr=1.0).parse_args()
-    with pytest.raises(SystemExit) as stop, Run("conv", args):
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            raise RuntimeError("unexpected pos") from None
+    with pytest.raises(SystemExit) as stop, Run("conv", args) as run:
+        run._save(tmp_path / "conv.pt", lambda file: torch.save(Interrupting(), file))
+        raise AssertionError("Ctrl-C was lost")
     assert stop.value.code == 130
     assert "stopped; to go on: python " in capsys.readouterr().err
+    assert torch.load(tmp_path / "conv.pt", weights_only=False) == {"weight": 1.0}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_new_run_forgets_the_checkpoint_of_the_last(few_digits: Path, tmp_path: Path) -> None:
