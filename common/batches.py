@@ -46,8 +46,7 @@ def joined(parts: Iterable[Tensor], length: int) -> Tensor:
 
     As `torch.cat`, but each is copied to its place as it comes. Were all of them kept until the
     last has come, they would lie scattered over the memory in which a network's far larger
-    tensors come and go, and these would find less and less room between them: SimpNet's took twice
-    the memory.
+    tensors come and go, and these would find less and less room between them.
     """
     whole, start = torch.empty(0), 0
     for part in parts:

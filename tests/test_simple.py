@@ -86,10 +86,9 @@ def test_the_same_function_as_relu_ahead_of_pooling() -> None:
     torch.testing.assert_close(nn.Sequential(*layers).eval()(x), ours(x))
 
 
-def test_both_scripts_have_the_same_network_and_training() -> None:
-    for name in ("SimpNet", "shifted", "train_epoch"):
-        one, other = (inspect.getsource(getattr(script, name)) for script in (simple, wsimple))
-        assert one == other
+def test_both_scripts_have_the_same_network() -> None:
+    one, other = (inspect.getsource(script.SimpNet) for script in (simple, wsimple))
+    assert one == other
     assert simple.LAYERS == wsimple.LAYERS
 
 
