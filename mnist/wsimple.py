@@ -5,6 +5,9 @@ https://arxiv.org/abs/1803.05407; the network is that of simple.py.
 
 python mnist/wsimple.py              # 75 epochs, the last 25 averaged
 python mnist/wsimple.py --epochs 12  # the last 4 averaged
+
+99.59 % of the test digits after 12 epochs (seed 0): results/wsimple-12-epochs.log. The 75 have not
+been run.
 """
 
 import sys
