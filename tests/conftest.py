@@ -1,6 +1,7 @@
 """What the tests of the scripts share."""
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+# A shell starts what it puts in the background with Ctrl-C ignored, and the scripts that the tests
+# stop would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
