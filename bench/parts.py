@@ -5,14 +5,14 @@ python bench/parts.py conv               # those that conv has
 
 Both kinds of steps run in one process, a few of each in turn; where memory is kept or returned, in
 two fresh ones. A ratio under 1 means that the part pays; it is the median over the rounds, and the
-lowest and the highest stand beside it.
+lowest and the highest stand beside it. Last come parts that conv was tried with and does not have.
 """
 
 import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -104,6 +105,12 @@ def all_gradients() -> AbstractContextManager[Any]:
     return patch.object(nn.Module, "requires_grad_", lambda module, _=True: module)
 
 
+def compiled() -> AbstractContextManager[Any]:
+    """Have torch.compile make conv's network."""
+    network = conv.ConvNet
+    return patch.object(conv, "ConvNet", lambda: torch.compile(network()))
+
+
 # A part, the scripts that have it, and the context of steps without it.
 PARTS: list[tuple[str, list[str], Context]] = [
     ("dropout from random bits or bytes", ["conv", "simple"], usual_layers),
@@ -132,54 +139,81 @@ def main() -> None:
     print("| part | script | with it / without it | lowest to highest |")
     print("| --- | --- | --- | --- |")
     for name in args.scripts or SCRIPTS:
+        ours = our_epoch(name, FLOAT32)
         usual = our_epoch(name, FLOAT32, torch.contiguous_format)
-        print_row("channels-last layout", name, usual)
+        print_row("channels-last layout", name, ours, usual)
         for part, scripts, without in PARTS:
             if name in scripts:
                 with without():
                     usual = our_epoch(name, FLOAT32)
-                print_row(part, name, usual, without)
+                print_row(part, name, ours, usual, without)
         if name in KEEPING:
             pairs = [
                 [timed(name, one, "float32") for one in ("ours", "returning")] for _ in range(5)
             ]
             print_ratios("freed memory kept", name, [kept / not_kept for kept, not_kept in pairs])
-        print_row("bfloat16", name, our_epoch(name, FLOAT32), autocast=BFLOAT16)
+        print_row("bfloat16", name, our_epoch(name, BFLOAT16), ours)
+        if name == "conv":
+            with compiled():
+                print_row("left out: torch.compile", name, our_epoch(name, FLOAT32), ours)
+            print_row("left out: chunks of 32 images", name, epoch_in_chunks(32), ours)
+            for size in (60, 250, 1000):
+                part = f"left out: batches of {size}, by the image"
+                print_row(part, name, ours, ours, batch_size=size)
+
+
+def epoch_in_chunks(size: int) -> Callable[..., object]:
+    """Return what trains conv on batches in chunks, whose gradients are summed."""
+    model = conv.ConvNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(model.parameters(), 0.001, fused=True)
+
+    def epoch(data: Iterable[tuple[Tensor, Tensor]]) -> None:
+        for images, labels in data:
+            optimizer.zero_grad()
+            images = conv.shifted(images, 2)
+            for chunk, of_chunk in zip(images.split(size), labels.split(size), strict=True):
+                loss = cross_entropy(model(chunk), of_chunk, reduction="sum", label_smoothing=0.01)
+                (loss / len(images)).backward()
+            optimizer.step()
+
+    return epoch
 
 
 def print_row(
     part: str,
     name: str,
+    ours: Callable[..., object],
     usual: Callable[..., object],
     without: Context = nullcontext,
-    autocast: torch.autocast = FLOAT32,
+    batch_size: int | None = None,
 ) -> None:
-    """Time steps of a script as it is against others, and print their ratio.
+    """Time steps of a script with a part against steps without it, and print their ratio.
 
     Args:
-        part: what the script has and the other steps have not.
+        part: what is looked at.
         name: the script.
-        usual: runs the other steps on batches.
-        without: the context in which they run.
-        autocast: the precision of the steps of the script as it is.
+        ours: runs the steps with it on batches.
+        usual: runs the steps without it.
+        without: the context in which the latter run.
+        batch_size: of the steps with it, if that is the part; the ratio is then that by the image.
     """
     keep_freed_memory()
-    ours = our_epoch(name, autocast)
-    batch_size, steps = SCRIPTS[name]
-    steps = steps // 5
+    usual_size, steps = SCRIPTS[name]
+    images = usual_size * (steps // 5)
     data = mnist()
     x, y = torch.from_numpy(data["x"]).unsqueeze(1), torch.from_numpy(data["y"]).long()
 
-    def seconds(epoch: Callable[..., object]) -> float:
+    def seconds(epoch: Callable[..., object], size: int) -> float:
+        steps = images // size
         start = time.perf_counter()
-        epoch(islice(batches(x, y, batch_size), steps))
-        return time.perf_counter() - start
+        epoch(islice(batches(x, y, size), steps))
+        return (time.perf_counter() - start) / (steps * size)
 
     ratios = []
     for _ in tqdm(range(ROUNDS + 1), desc=f"{name}, {part}", disable=None, leave=False):
-        with_it = seconds(ours)
+        with_it = seconds(ours, batch_size or usual_size)
         with without():
-            ratios.append(with_it / seconds(usual))
+            ratios.append(with_it / seconds(usual, usual_size))
     print_ratios(part, name, ratios[1:])  # the first round warms up
 
 

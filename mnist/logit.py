@@ -41,10 +41,10 @@ def train_epoch(
     model.train()
     losses = []
     for images, labels in batches:
+        optimizer.zero_grad()  # ahead of the forward pass, which can use their memory
         with autocast:
             logits = model(images)
         loss = cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -60,10 +60,10 @@ def train_epoch(
     model.train()
     losses = []
     for images, labels in batches:
+        optimizer.zero_grad()  # ahead of the forward pass, which can use their memory
         with autocast:
             logits, _ = model(shifted(images, 1))
         loss = cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -78,10 +78,10 @@ def train_epoch(
     model.train()
     losses = []
     for images, labels in batches:
+        optimizer.zero_grad()  # ahead of the forward pass, which can use their memory
         with autocast:
             logits = model(shifted(images, reach))
         loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -19,10 +19,14 @@ from common.run import Run, argument_parser
 from mnist import conv, logit
 from tests.conftest import ROOT, run_script
 
-RUNS = [  # long enough to be killed in the middle, and short enough for a test
+RUNS = [  # long enough to be killed in the middle, and short enough for a test; GANs: test_gan.py
+    ("logit", ["--epochs", "10", "--batch-size", "2"], 1),
+    ("linear", ["--epochs", "10", "--batch-size", "5"], 1),
     ("conv", ["--epochs", "10", "--batch-size", "20"], 2),
     ("swa", ["--epochs", "8", "--batch-size", "20"], 1),
+    ("simple", ["--epochs", "4", "--limit", "80", "--batch-size", "30"], 1),
     ("wsimple", ["--epochs", "4", "--limit", "80", "--batch-size", "30"], 1),
+    ("lstm", ["--epochs", "6", "--batch-size", "20"], 1),
 ]
 
 
