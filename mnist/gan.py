@@ -73,11 +73,8 @@ class Discriminator(nn.Sequential):
 
 
 def noisy(images: Tensor) -> Tensor:
-    """Return images with noise, lest the discriminator go by details too fine to see.
-
-    Source: Arjovsky and Bottou 2017, https://arxiv.org/abs/1701.04862.
-    """
-    return images + 0.3 * torch.randn_like(images)
+    """Return images with noise, lest the discriminator go by details too fine to see."""
+    return images + 0.3 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
 
 
 def train_epoch(
@@ -137,10 +134,8 @@ def main() -> None:
             torch.optim.Adam(model.parameters(), lr, betas=(0.5, 0.99), fused=True)
             for model, lr in ((generator, args.lr), (discriminator, args.lr / 2))
         )
-        schedules = [
-            PolynomialLR(optimizer, total_iters=args.epochs)
-            for optimizer in (generator_optimizer, discriminator_optimizer)
-        ]
+        optimizers = generator_optimizer, discriminator_optimizer
+        schedules = [PolynomialLR(optimizer, args.epochs) for optimizer in optimizers]
         judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
         run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
 
@@ -157,14 +152,9 @@ def main() -> None:
             iterations = epoch * -(-len(x_train) // args.batch_size)
             window = min(max(iterations / 10, 1), 1000)
             averaged.multi_avg_fn = get_ema_multi_avg_fn(1 - 1 / window)
+            data = batches(x_train, y_train, args.batch_size)
             discriminator_loss, generator_loss = train_epoch(
-                generator,
-                discriminator,
-                averaged,
-                generator_optimizer,
-                discriminator_optimizer,
-                run.autocast,
-                batches(x_train, y_train, args.batch_size),
+                generator, discriminator, averaged, *optimizers, run.autocast, data
             )
             for schedule in schedules:
                 schedule.step()
