@@ -164,11 +164,6 @@ def classifier_step(name: str) -> Step:
     return step
 
 
-def noisy(images: Tensor) -> Tensor:
-    """Return images with the noise that the discriminator sees."""
-    return images + 0.3 * torch.randn_like(images)
-
-
 def gan_step(name: str) -> Step:
     """Return a training step of the GAN or, for cgan, of the conditional one."""
     generator, discriminator = Generator(name == "cgan"), Discriminator(name == "cgan")
@@ -176,23 +171,26 @@ def gan_step(name: str) -> Step:
     step_g = torch.optim.Adam(generator.parameters(), 0.0002, (0.5, 0.999))
     total = 0.0
 
+    def seen(images: Tensor) -> Tensor:
+        return images + 0.5 * torch.randn_like(images) if name == "gan" else images
+
     def step(images: Tensor, labels: Tensor) -> None:
         nonlocal total
         n = len(images)
         step_d.zero_grad()
         loss_real = binary_cross_entropy(
-            discriminator(noisy(images), labels), torch.empty(n).uniform_(0.8, 1)
+            discriminator(seen(images), labels), torch.empty(n).uniform_(0.8, 1)
         )
         loss_real.backward()
         digits = torch.randint(10, (n,))
         fakes = generator(torch.randn(n, 100, 1, 1), digits)
         loss_fake = binary_cross_entropy(
-            discriminator(noisy(fakes.detach()), digits), torch.zeros(n)
+            discriminator(seen(fakes.detach()), digits), torch.zeros(n)
         )
         loss_fake.backward()
         step_d.step()
         step_g.zero_grad()
-        loss = binary_cross_entropy(discriminator(noisy(fakes), digits), torch.ones(n))
+        loss = binary_cross_entropy(discriminator(seen(fakes), digits), torch.ones(n))
         loss.backward()
         step_g.step()
         total += loss_real.item() + loss_fake.item() + loss.item()

@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
-from torch.optim.lr_scheduler import PolynomialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -84,11 +83,6 @@ class Discriminator(nn.Module):
         return self.layers(torch.cat([images, self.embedding(digits)], 1))  # 2 x 28 x 28 enter
 
 
-def noisy(images: Tensor) -> Tensor:
-    """Return images with noise, lest the discriminator go by details too fine to see."""
-    return images + 0.3 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
-
-
 def train_epoch(
     generator: nn.Module,
     discriminator: nn.Module,
@@ -109,8 +103,8 @@ def train_epoch(
         # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
         with autocast:
             generated = generator(latent, asked)
-            real = discriminator(noisy(images), labels)
-            fake = discriminator(noisy(generated.detach()), asked)
+            real = discriminator(images, labels)
+            fake = discriminator(generated.detach(), asked)
         target = torch.empty_like(real).uniform_(0.8, 1)
         real_loss = binary_cross_entropy(real, target)
         fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
@@ -122,7 +116,7 @@ def train_epoch(
         # The generator's step: the same images towards 1.
         discriminator.requires_grad_(False)  # of no use here, and a tenth of the time
         with autocast:
-            fake = discriminator(noisy(generated), asked)
+            fake = discriminator(generated, asked)
         generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
         generator_optimizer.zero_grad()
         generator_loss.backward()
@@ -135,7 +129,7 @@ def train_epoch(
 
 
 def main() -> None:
-    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.004).parse_args()
+    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.0002).parse_args()
     with Run("cgan", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
@@ -143,14 +137,11 @@ def main() -> None:
         rows = latent[:10].repeat_interleave(10, 0)  # of a picture: 10 digits of one latent vector
         generator, discriminator = run.place(Generator()), run.place(Discriminator())
         averaged = AveragedModel(generator, use_buffers=True)
-        # The discriminator is the stronger, so the generator's rate is twice its own. Both fall
-        # evenly to 0. (Rates of their own: Heusel et al. 2017, https://arxiv.org/abs/1706.08500)
         generator_optimizer, discriminator_optimizer = (
-            torch.optim.Adam(model.parameters(), lr, betas=(0.5, 0.99), fused=True)
-            for model, lr in ((generator, args.lr), (discriminator, args.lr / 2))
+            torch.optim.Adam(model.parameters(), args.lr, betas=(0.5, 0.999), fused=True)
+            for model in (generator, discriminator)
         )
         optimizers = generator_optimizer, discriminator_optimizer
-        schedules = [PolynomialLR(optimizer, args.epochs) for optimizer in optimizers]
         judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
         run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
 
@@ -160,8 +151,6 @@ def main() -> None:
             averaged=averaged,
             generator_optimizer=generator_optimizer,
             discriminator_optimizer=discriminator_optimizer,
-            generator_schedule=schedules[0],
-            discriminator_schedule=schedules[1],
         ):
             # The average is over about the last tenth of all iterations, 1000 at most.
             iterations = epoch * -(-len(x_train) // args.batch_size)
@@ -171,8 +160,6 @@ def main() -> None:
             discriminator_loss, generator_loss = train_epoch(
                 generator, discriminator, averaged, *optimizers, run.autocast, data
             )
-            for schedule in schedules:
-                schedule.step()
             run.require_finite(discriminator_loss, generator_loss)
             run.log(
                 f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss"

@@ -74,7 +74,7 @@ class Discriminator(nn.Sequential):
 
 def noisy(images: Tensor) -> Tensor:
     """Return images with noise, lest the discriminator go by details too fine to see."""
-    return images + 0.3 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
+    return images + 0.5 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
 
 
 def train_epoch(

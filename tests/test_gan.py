@@ -37,11 +37,13 @@ Batch = tuple[Tensor, Tensor]
 both = pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 
 
-def test_the_conditional_script_differs_by_the_digits_alone() -> None:
+def test_the_conditional_loop_differs_by_the_digits_and_the_noise_alone() -> None:
     conditional = inspect.getsource(cgan.train_epoch)
     for digits in (r", asked\b", r", labels\b", r" +asked = .*\n"):
         conditional = re.sub(digits, "", conditional)
-    assert conditional == inspect.getsource(gan.train_epoch).replace(", _", "")
+    loop, count = re.subn(r"noisy\(([\w.()]+)\)\)", r"\1)", inspect.getsource(gan.train_epoch))
+    assert count == 3
+    assert conditional == loop.replace(", _", "")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,9 @@ def test_losses_and_gradients_are_those_of_the_three_steps_written_plainly(
     asked = torch.randint(10, (30,)) if script is cgan else labels
     generator, discriminator = plain.generator, plain.discriminator
     generated = apply(generator, latent, asked)
-    noise_of_real, noise_of_fake = (0.3 * torch.randn_like(generated) for _ in range(2))
+    noise_of_real, noise_of_fake, noise_in_the_last_step = torch.zeros(3, *generated.shape)
+    if script is gan:
+        noise_of_real, noise_of_fake = (0.5 * torch.randn_like(generated) for _ in range(2))
     target = torch.empty(30).uniform_(0.8, 1)
     real_loss = binary_cross_entropy(apply(discriminator, images + noise_of_real, labels), target)
     real_loss.backward()
@@ -167,8 +171,9 @@ def test_losses_and_gradients_are_those_of_the_three_steps_written_plainly(
     for x, gradient in zip(discriminator.parameters(), taken["discriminator"], strict=True):
         torch.testing.assert_close(gradient, x.grad, rtol=1e-3, atol=1e-6)
     plain.discriminator_optimizer.step()
-    noise = 0.3 * torch.randn_like(generated)
-    accepted = apply(discriminator, generated + noise, asked)
+    if script is gan:
+        noise_in_the_last_step = 0.5 * torch.randn_like(generated)
+    accepted = apply(discriminator, generated + noise_in_the_last_step, asked)
     generator_loss = binary_cross_entropy(accepted, torch.ones(30))
     generator_loss.backward()
     for x, gradient in zip(generator.parameters(), taken["generator"], strict=True):
@@ -391,7 +396,8 @@ def test_help_shows_defaults_and_an_example(script: ModuleType) -> None:
     name = script.__name__.removeprefix("mnist.")
     text = run_script(name, "--help").stdout
     assert f"python mnist/{name}.py" in text
-    for flag, default in (("--epochs N", "20"), ("--batch-size N", "60"), ("--lr X", "0.004")):
+    rate = {"gan": "0.004", "cgan": "0.0002"}[name]
+    for flag, default in (("--epochs N", "20"), ("--batch-size N", "60"), ("--lr X", rate)):
         assert re.search(rf"{flag}\s.*\(default: {default}\)", text)
 
 
