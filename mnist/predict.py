@@ -31,8 +31,8 @@ from common.weights import load_weights
 # by, or else its probabilities would be too modest (ConvNet, with its dropout before the pooling)
 # or too sure of themselves. Fitted by --calibration on the last 10,000 training images, which the
 # network had not seen: `python mnist/NAME.py --validate --out DIR`, then
-# `python mnist/predict.py --calibration --out DIR`. That of swa is conv's, whose network it has, and
-# that of wsimple simple's, which was fitted after three epochs.
+# `python mnist/predict.py --calibration --out DIR`. swa, whose network is conv's, has conv's; and
+# wsimple has simple's, which was fitted after three epochs.
 CLASSIFIERS = {
     "logit": ("Logit", 0.994),
     "linear": ("Linear", 1.113),
