@@ -85,8 +85,8 @@ def test_worth_of_the_fast_parts_stands_in_its_log() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.split("The fast parts are few")[1].split("It loses nothing")[0]
     log = (ROOT / "mnist/results/parts.txt").read_text(encoding="utf-8")
-    figures = re.findall(r"0\.\d\d", text)
-    assert len(figures) > 10
+    figures = re.findall(r"\b[01]\.\d\d\b", text)
+    assert len(figures) > 15
     for figure in figures:
         assert f" | {figure} | " in log, figure
 
