@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from common.batch_norm import renew_batch_norm
 from common.batches import scaled
 from common.dropout import ReLUDropout
 from common.mnist import mnist
 from mnist import simple, wsimple
 from mnist.simple import SimpNet
-from mnist.wsimple import renew_batch_norm
 from tests.conftest import run_script
 
 EPOCH = r"^ *(\d+)\.  lr: \d\.\d{4}  training loss: \d\.\d{6}  test accuracy: [ \d]\d\.\d\d%$"
