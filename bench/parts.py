@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.speed import SCRIPTS, our_epoch, timed
 from common.batches import batches
-from common.dropout import ReLUDropout
 from common.mnist import mnist
 from common.run import device_name, keep_freed_memory
 from mnist import cgan, conv, gan, simple
@@ -48,26 +47,13 @@ def usual_layers() -> Iterator[None]:
     def relu_dropout(p: float) -> nn.Module:
         return nn.Sequential(nn.ReLU(), nn.Dropout(p))
 
-    def relu_dropout_pool(p: float, size: int) -> nn.Module:
-        return nn.Sequential(nn.ReLU(), nn.Dropout(p), nn.MaxPool2d(size))
-
     with ExitStack() as stack:
         for script in (conv, simple):
             stack.enter_context(patch.object(script, "ReLUDropout", relu_dropout))
-        stack.enter_context(patch.object(conv, "ReLUDropoutMaxPool", relu_dropout_pool))
         for script in (gan, cgan):
             stack.enter_context(patch.object(script, "Conv2d", nn.Conv2d))
             stack.enter_context(patch.object(script, "ConvTranspose2d", nn.ConvTranspose2d))
         yield
-
-
-def pooling_apart() -> AbstractContextManager[Any]:
-    """Have pooling follow ReLU and dropout as a layer of its own."""
-
-    def relu_dropout_pool(p: float, size: int) -> nn.Module:
-        return nn.Sequential(ReLUDropout(p), nn.MaxPool2d(size))
-
-    return patch.object(conv, "ReLUDropoutMaxPool", relu_dropout_pool)
 
 
 @contextmanager
@@ -114,10 +100,9 @@ def compiled() -> AbstractContextManager[Any]:
 # A part, the scripts that have it, and the context of steps without it.
 PARTS: list[tuple[str, list[str], Context]] = [
     ("dropout from random bits or bytes", ["conv", "simple"], usual_layers),
-    ("pooling ahead of ReLU", ["conv"], pooling_apart),
     ("products for images of one pixel", ["gan", "cgan"], usual_layers),
     ("discriminator frozen in the generator's step", ["gan", "cgan"], all_gradients),
-    ("fused optimizer", ["logit", "conv", "gan"], usual_optimizers),
+    ("fused optimizer", ["linear", "conv", "gan"], usual_optimizers),
     ("rows by index_select", ["logit", "linear"], indexed_rows),
     ("two threads in place of one", ["logit", "linear", "conv"], one_thread),
 ]

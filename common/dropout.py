@@ -1,10 +1,10 @@
-"""ReLU and dropout in one layer, with pooling or without, made fast for the CPU."""
+"""ReLU and dropout in one layer, made fast for the CPU."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, max_pool2d, relu
+from torch.nn.functional import dropout, relu
 
 
 def dropout_mask(x: Tensor, p: float) -> Tensor:
@@ -82,51 +82,3 @@ class ReLUDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-class _ReLUDropoutMaxPool(torch.autograd.Function):
-    """max_pool2d(relu(x) * mask): the maximum first, and the ReLU of what it leaves.
-
-    Where a maximum is positive, it was positive and kept; elsewhere no gradient comes through. So
-    the backward pass needs the maxima and their places alone, and neither x's sign nor the mask.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, p: float, size: int) -> Tensor:
-        dropped = dropout_mask(x, p).mul_(x)
-        maxima, places = max_pool2d(dropped, size, return_indices=True)
-        ctx.scale = 256 / (256 - round(p * 256))
-        ctx.shape, ctx.stride, ctx.window = x.shape, dropped.stride(), (size, size)
-        ctx.save_for_backward(maxima.clamp_(min=0), places)
-        return maxima
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        maxima, places = ctx.saved_tensors
-        gradient = torch.ops.aten.threshold_backward(gradient, maxima, 0).mul_(ctx.scale)
-        like_x = gradient.new_empty_strided(ctx.shape, ctx.stride)  # only its form is looked at
-        gradient = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, like_x, ctx.window, ctx.window, (0, 0), (1, 1), False, places
-        )
-        return gradient, None, None
-
-
-class ReLUDropoutMaxPool(nn.Module):
-    """nn.ReLU(), nn.Dropout(p) and nn.MaxPool2d(size) in turn, p < 1: a drop-in for the three.
-
-    On the CPU in training the three are one function, whose ReLU, forward and backward, is of the
-    maxima alone.
-    """
-
-    def __init__(self, p: float = 0.5, size: int = 2) -> None:
-        super().__init__()
-        self.p = p
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type == "cpu":
-            return _ReLUDropoutMaxPool.apply(x, self.p, self.size)
-        return max_pool2d(dropout(relu(x), self.p, self.training), self.size)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, size={self.size}"

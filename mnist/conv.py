@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import accuracy, batches, predict
-from common.dropout import ReLUDropout, ReLUDropoutMaxPool
+from common.dropout import ReLUDropout
 from common.run import Run, argument_parser
 
 
@@ -29,9 +29,11 @@ class ConvNet(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(
             nn.Conv2d(1, 20, 5),  # 20 x 24 x 24
-            ReLUDropoutMaxPool(0.5, 2),  # 20 x 12 x 12
+            ReLUDropout(0.5),
+            nn.MaxPool2d(2),  # 20 x 12 x 12
             nn.Conv2d(20, 50, 5),  # 50 x 8 x 8
-            ReLUDropoutMaxPool(0.5, 2),  # 50 x 4 x 4
+            ReLUDropout(0.5),
+            nn.MaxPool2d(2),  # 50 x 4 x 4
             nn.Flatten(),  # 800
             nn.Linear(800, 500),
             ReLUDropout(0.5),

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch.nn.functional import max_pool2d
 
-from common.dropout import ReLUDropout, ReLUDropoutMaxPool, dropout_mask
+from common.dropout import ReLUDropout, dropout_mask
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -81,30 +80,3 @@ def test_result_and_gradient_are_those_of_relu_and_the_mask(dtype: torch.dtype) 
 def test_in_evaluation_it_is_relu() -> None:
     x = torch.randn(100)
     assert torch.equal(ReLUDropout(0.5).eval()(x), torch.relu(x))
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("p", [0.5, 0.2, 0.9])
-def test_with_pooling_it_is_relu_and_the_mask_and_the_maximum(
-    p: float, dtype: torch.dtype, layout: torch.memory_format
-) -> None:
-    """At p = 0.9 most windows have no element left, and some maxima are of dropped ones."""
-    x = torch.randn(50, 6, 9, 8).to(dtype).to(memory_format=layout).requires_grad_()
-    y = x.detach().clone().requires_grad_()
-    upstream = torch.randn(50, 6, 4, 4).to(dtype)
-    torch.manual_seed(6)
-    result = ReLUDropoutMaxPool(p, 2)(x)
-    result.backward(upstream)
-    torch.manual_seed(6)
-    expected = max_pool2d(torch.relu(y) * dropout_mask(y.detach(), p), 2)
-    expected.backward(upstream)
-    torch.testing.assert_close(result, expected)
-    torch.testing.assert_close(x.grad, y.grad)
-    assert x.grad is not None and x.grad.stride() == x.stride()
-
-
-def test_in_evaluation_it_is_relu_and_pooling() -> None:
-    x = torch.randn(10, 3, 8, 8)
-    expected = max_pool2d(torch.relu(x), 2)
-    assert torch.equal(ReLUDropoutMaxPool(0.5, 2).eval()(x), expected)

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy
 from bench import plain
 from bench.speed import MODELS
 from common.batches import scaled
-from common.dropout import ReLUDropout, ReLUDropoutMaxPool
+from common.dropout import ReLUDropout
 from common.mnist import mnist
 from mnist import cgan, gan
 from tests.conftest import ROOT
@@ -40,7 +40,7 @@ def same_start(ours: nn.Module, usual: nn.Module, layout: torch.memory_format) -
     ours.load_state_dict(dict(states))
     ours.to(memory_format=layout)  # type: ignore[call-overload]
     for layer in (*ours.modules(), *usual.modules()):
-        if isinstance(layer, ReLUDropout | ReLUDropoutMaxPool | nn.Dropout):
+        if isinstance(layer, ReLUDropout | nn.Dropout):
             layer.p = 0.0
 
 
