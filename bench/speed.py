@@ -134,7 +134,7 @@ def our_epoch(
     model = getattr(script, MODELS[name])().to(memory_format=layout)
     optimizer: torch.optim.Optimizer
     if name == "logit":
-        optimizer = torch.optim.SGD(model.parameters(), 0.1, fused=True)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
     elif name == "linear":
         optimizer = torch.optim.SGD(
             model.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True

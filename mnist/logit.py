@@ -57,7 +57,7 @@ def main() -> None:
     with Run("logit", args) as run:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(Logit())
-        optimizer = torch.optim.SGD(model.parameters(), args.lr, fused=True)
+        optimizer = torch.optim.SGD(model.parameters(), args.lr)
         steps = args.epochs * -(-len(x_train) // args.batch_size)
         schedule = CosineAnnealingLR(optimizer, steps)
 
