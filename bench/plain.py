@@ -172,25 +172,26 @@ def gan_step(name: str) -> Step:
     total = 0.0
 
     def seen(images: Tensor) -> Tensor:
-        return images + 0.5 * torch.randn_like(images) if name == "gan" else images
+        return images + 0.6 * torch.randn_like(images) if name == "gan" else images
 
     def step(images: Tensor, labels: Tensor) -> None:
         nonlocal total
         n = len(images)
+        drawn = 2 * n if name == "gan" else n
         step_d.zero_grad()
         loss_real = binary_cross_entropy(
             discriminator(seen(images), labels), torch.empty(n).uniform_(0.8, 1)
         )
         loss_real.backward()
-        digits = torch.randint(10, (n,))
-        fakes = generator(torch.randn(n, 100, 1, 1), digits)
+        digits = torch.randint(10, (drawn,))
+        fakes = generator(torch.randn(drawn, 100, 1, 1), digits)
         loss_fake = binary_cross_entropy(
-            discriminator(seen(fakes.detach()), digits), torch.zeros(n)
+            discriminator(seen(fakes[:n].detach()), digits[:n]), torch.zeros(n)
         )
         loss_fake.backward()
         step_d.step()
         step_g.zero_grad()
-        loss = binary_cross_entropy(discriminator(seen(fakes), digits), torch.ones(n))
+        loss = binary_cross_entropy(discriminator(seen(fakes), digits), torch.ones(drawn))
         loss.backward()
         step_g.step()
         total += loss_real.item() + loss_fake.item() + loss.item()

@@ -113,7 +113,7 @@ def train_epoch(
         discriminator_loss.backward()
         discriminator_optimizer.step()
 
-        # The generator's step: the same images towards 1.
+        # The generator's step: all that it made towards 1.
         discriminator.requires_grad_(False)  # of no use here, and a tenth of the time
         with autocast:
             fake = discriminator(generated, asked)

@@ -8,7 +8,7 @@ https://arxiv.org/abs/1511.06434)
 python mnist/gan.py                  # 20 epochs
 python mnist/gan.py --epochs 4       # a first look
 
-After 20 epochs the Frechet distance of its digits from the test images, as conv sees them, is 1.59
+After 20 epochs the Frechet distance of its digits from the test images, as conv sees them, is 1.36
 times that of training images: results/gan.log
 """
 
@@ -74,7 +74,7 @@ class Discriminator(nn.Sequential):
 
 def noisy(images: Tensor) -> Tensor:
     """Return images with noise, lest the discriminator go by details too fine to see."""
-    return images + 0.5 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
+    return images + 0.6 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
 
 
 def train_epoch(
@@ -91,13 +91,14 @@ def train_epoch(
     discriminator.train()
     losses = []
     for images, _ in batches:
-        latent = torch.randn(len(images), 100, 1, 1, device=images.device)
+        # Twice as many as there are images: the generator's step is then the surer of its way.
+        latent = torch.randn(2 * len(images), 100, 1, 1, device=images.device)
 
         # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
         with autocast:
             generated = generator(latent)
             real = discriminator(noisy(images))
-            fake = discriminator(noisy(generated.detach()))
+            fake = discriminator(noisy(generated[: len(images)].detach()))
         target = torch.empty_like(real).uniform_(0.8, 1)
         real_loss = binary_cross_entropy(real, target)
         fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
@@ -106,7 +107,7 @@ def train_epoch(
         discriminator_loss.backward()
         discriminator_optimizer.step()
 
-        # The generator's step: the same images towards 1.
+        # The generator's step: all that it made towards 1.
         discriminator.requires_grad_(False)  # of no use here, and a tenth of the time
         with autocast:
             fake = discriminator(noisy(generated))
@@ -128,7 +129,7 @@ def main() -> None:
         latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
         generator, discriminator = run.place(Generator()), run.place(Discriminator())
         averaged = AveragedModel(generator, use_buffers=True)
-        # The discriminator is the stronger, so the generator's rate is twice its own. Both fall
+        # The discriminator has the easier task, so the generator's rate is twice its own. Both fall
         # evenly to 0. (Rates of their own: Heusel et al. 2017, https://arxiv.org/abs/1706.08500)
         generator_optimizer, discriminator_optimizer = (
             torch.optim.Adam(model.parameters(), lr, betas=(0.5, 0.99), fused=True)
