@@ -47,7 +47,7 @@ LAYERS = (  # channels in, channels out, kernel size, pooling (0: none)
 class SimpNet(nn.Sequential):
     """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 1,022,656 parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.2) -> None:
         layers: list[nn.Module] = []
         for inputs, outputs, size, pool in LAYERS:
             conv = nn.Conv2d(inputs, outputs, size, padding="same")
@@ -57,7 +57,7 @@ class SimpNet(nn.Sequential):
                 layers.append(nn.MaxPool2d(pool))
             if pool == 7:
                 layers.append(nn.Flatten())  # 216
-            layers.append(ReLUDropout(0.2))
+            layers.append(ReLUDropout(dropout))
         super().__init__(*layers, nn.Linear(216, 10))
 
 
