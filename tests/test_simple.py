@@ -145,9 +145,30 @@ def test_simple_writes_all_its_files(few_digits: Path, tmp_path: Path) -> None:
     assert "model: SimpNet, 1,022,656 parameters\n" in log
     assert "epochs: 1, batch size: 100, iterations per epoch: 2, seed: 0\n" in log
     assert re.findall(EPOCH, log, re.M) == ["1"]
-    assert (tmp_path / "simple.txt").read_text() == f"{SimpNet()}\n"
+    assert (tmp_path / "simple.txt").read_text() == f"{SimpNet(0.04)}\n"
     assert Image.open(tmp_path / "simple.png").mode == "L"
     SimpNet().load_state_dict(torch.load(tmp_path / "simple.pt", weights_only=True))
+
+
+@pytest.mark.parametrize(("epochs", "dropout"), [(3, 0.05), (20, 0.11), (50, 0.2), (100, 0.2)])
+def test_dropout_grows_with_the_epochs(
+    epochs: int, dropout: float, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[nn.Module] = []
+
+    def stopped(model: nn.Module, *_: Any) -> float:
+        trained.append(model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simple, "train_epoch", stopped)
+    flags = ["--data", str(few_digits), "--epochs", str(epochs), "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["simple.py", *flags])
+    with pytest.raises(SystemExit, match="130"):
+        simple.main()
+    (model,) = trained
+    shares = [layer.p for layer in model.modules() if isinstance(layer, ReLUDropout)]
+    assert shares == [dropout] * 13
+    assert (tmp_path / "simple.txt").read_text() == f"{SimpNet(dropout)}\n"
 
 
 def test_wsimple_averages_the_last_third(
