@@ -45,16 +45,16 @@ def conv() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 20, 5),
         nn.ReLU(),
-        nn.Dropout(0.5),
+        nn.Dropout(0.25),
         nn.MaxPool2d(2),
         nn.Conv2d(20, 50, 5),
         nn.ReLU(),
-        nn.Dropout(0.5),
+        nn.Dropout(0.25),
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(800, 500),
         nn.ReLU(),
-        nn.Dropout(0.5),
+        nn.Dropout(0.25),
         nn.Linear(500, 10),
     )
 

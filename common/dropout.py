@@ -11,10 +11,11 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
     """Return a random mask for dropout: 0 for a share p of the elements, 1 / (1 - p) for the rest.
 
     On the CPU torch draws dropout's random numbers one element after another. Here 64 random bits
-    are drawn at once. For p = 1/2 each of them decides over one element; for another p they are cut
-    into bytes, and an element is kept if its byte is at least 256 p. Bits or bytes stand spread
-    over a 64-bit word, one in each 16- or 32-bit lane, so that one operation on the word serves all
-    of them: adding 256 - threshold carries into bit 8 just where the byte is at least the
+    are drawn at once. For p = 1/2 each of them decides over one element, for p = 1/4 two of them;
+    in general they are cut into numbers of 1, 2, 4 or 8 bits, the fewest in which p can be written,
+    and an element is kept if its number is at least p's. The numbers stand spread over a 64-bit
+    word, one in each 16- or 32-bit lane, so that one operation on the word serves all of them:
+    adding 2^bits - threshold carries into the next bit just where the number is at least the
     threshold. Multiplying that bit by the bit pattern of the scale gives the lane the scale's value
     as a floating-point number.
 
@@ -32,14 +33,14 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
     width = 8 * x.element_size()  # bits a lane
     lanes = sum(1 << lane for lane in range(0, 64, width))  # bit 0 of each lane
     pattern = scale.view(torch.int16 if width == 16 else torch.int32).item()
-    bits = 1 if threshold == 128 else 8  # that decide over an element
+    bits = next(n for n in (1, 2, 4, 8) if threshold * 2**n % 256 == 0)  # for an element
+    threshold = threshold * 2**bits // 256
 
     words = torch.empty(-(-x.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
     mask = words >> torch.arange(0, width, bits).unsqueeze(1)  # (width / bits, words)
-    if bits == 8:
-        mask &= 255 * lanes
-        mask += (256 - threshold) * lanes
-        mask >>= 8
+    mask &= (2**bits - 1) * lanes
+    mask += (2**bits - threshold) * lanes
+    mask >>= bits
     mask &= lanes
     mask *= pattern
     stride = torch.empty_like(x).stride()  # as x's, but without gaps where x is a part of a tensor

@@ -29,14 +29,14 @@ class ConvNet(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(
             nn.Conv2d(1, 20, 5),  # 20 x 24 x 24
-            ReLUDropout(0.5),
+            ReLUDropout(0.25),
             nn.MaxPool2d(2),  # 20 x 12 x 12
             nn.Conv2d(20, 50, 5),  # 50 x 8 x 8
-            ReLUDropout(0.5),
+            ReLUDropout(0.25),
             nn.MaxPool2d(2),  # 50 x 4 x 4
             nn.Flatten(),  # 800
             nn.Linear(800, 500),
-            ReLUDropout(0.5),
+            ReLUDropout(0.25),
             nn.Linear(500, 10),
         )
 

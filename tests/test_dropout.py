@@ -9,7 +9,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("p", [0.5, 0.2, 0.03])
+@pytest.mark.parametrize("p", [0.5, 0.25, 0.1875, 0.2, 0.03, 0])
 def test_mask_keeps_the_stated_share_at_the_right_scale(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     mask = dropout_mask(torch.empty(1001, 999, dtype=dtype), p).double()

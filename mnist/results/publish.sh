@@ -7,10 +7,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 publish() { # label script flags...
-    local label=$1 name=$2 out=mnist/out/runs/$1
+    local label=$1 name=$2 out=mnist/out/runs/$1 launch=python
     shift 2
     [ -e "mnist/results/$label.log" ] && return
-    python "mnist/$name.py" "$@" --out "$out" --resume
+    [ "$label" = swa-trials ] && launch="torchrun --nproc-per-node 2" # words, so not quoted below
+    $launch "mnist/$name.py" "$@" --out "$out" --resume
     [ "$label" = swa-trials ] && name=swa-trials
     for file in "$out/$name"*.{png,gif,txt}; do
         [ -e "$file" ] && cp "$file" "mnist/results/$label${file#"$out/$name"}"
@@ -34,7 +35,6 @@ for seed in 0 1 2; do
 done
 for seed in 0 1 2; do
     publish "conv-seed-$seed" conv --seed "$seed"
-    publish "conv-70-epochs-seed-$seed" conv --epochs 70 --seed "$seed"
 done
 publish swa swa
 publish lstm-seed-0 lstm
