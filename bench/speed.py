@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import plain
 from common.batches import batches, scaled
 from common.mnist import mnist
-from common.run import device_name, keep_freed_memory
+from common.run import device_name, keep_freed_memory, positive
 
 # Batch size, and steps that are timed.
 SCRIPTS = {
@@ -59,7 +59,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=", ".join(SCRIPTS))
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="pairs (default: 5)")
+    parser.add_argument(
+        "--rounds", type=positive(int), default=5, metavar="N", help="pairs (default: 5)"
+    )
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--one", choices=("plain", "ours", "returning"), help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -67,7 +67,10 @@ def finish(run: Run, generator: nn.Module, judge: Judge | None) -> None:
         judge: what the scores in the run's history came from.
     """
     pictures = [run.path(f"{epoch:02}.png") for epoch in range(1, run.args.epochs + 1)]
-    run.save_bytes(".gif", gif(pictures))
+    try:
+        run.save_bytes(".gif", gif(pictures))
+    except FileNotFoundError as error:
+        raise SystemExit(f"{run.name}: {error}: leave out --resume") from None
     run.save_bytes("-course.png", course_picture(run.history, judge.reference if judge else {}))
     run.log()
     run.log(

@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +98,7 @@ class Run:
         args: the parsed arguments.
         device: where the network is trained.
         autocast: a context in which the network runs in the run's precision.
+        tested: what the network is tested on, in words.
         header: lines of a script's own for the header of the log.
         history: a dictionary of figures an epoch, for a script's own use; it is in the checkpoint.
     """
@@ -117,6 +118,7 @@ class Run:
         self.autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         )
+        self.tested = "test images"
         self.header: list[str] = []
         self.history: list[dict[str, float]] = []
         self._lines: list[str] = []
@@ -160,10 +162,11 @@ class Run:
                 )
             x_train, x_test = x_train[:-10000], x_train[-10000:]
             y_train, y_test = y_train[:-10000], y_train[-10000:]
+            self.tested = "held-out training images"
         limit = self.args.limit
         tensors = x_train[:limit], y_train[:limit], x_test, y_test
         self._images = len(tensors[0])
-        self._tested = f"{len(x_test):,} {'held-out training' if self.args.validate else 'test'}"
+        self._tested = f"{len(x_test):,} {self.tested}"
         x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
         return x_train, y_train, x_test, y_test
 
@@ -214,7 +217,7 @@ class Run:
             f"versions: Python {platform.python_version()}, torch {torch.__version__}",
             *(f"model: {model}" for model in models),
             *self.header,
-            f"images: {self._images:,} to train on, {self._tested} images",
+            f"images: {self._images:,} to train on, {self._tested}",
             f"epochs: {self.args.epochs}, batch size: {self.args.batch_size},"
             f" iterations per epoch: {-(-self._images // self.args.batch_size)},"
             f" seed: {self.args.seed}",
@@ -324,6 +327,7 @@ class Run:
             "epoch": epoch,
             "settings": self.settings(),
             "states": states,
+            "networks": _networks(parts),
             "random": random_states(self.device),
             "lines": self._lines,
             "history": self.history,
@@ -345,6 +349,8 @@ class Run:
             raise SystemExit(f"{self.name}: {path} is damaged: {reason}") from None
         self.require_settings(settings, path)
         try:
+            if checkpoint["networks"] != _networks(parts):  # they may differ in dropout alone
+                raise ValueError
             for name, part in parts.items():
                 part.load_state_dict(checkpoint["states"][name])
         except Exception:  # each kind of part has its own
@@ -428,6 +434,8 @@ def _precision(wanted: str, device: torch.device, pays: bool) -> str:
     elif device.type == "cpu":
         features = torch.cpu.get_capabilities()
         native = any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    elif device.type == "xpu":
+        native = torch.xpu.is_bf16_supported(including_emulation=False)
     else:
         native = False
     if wanted == "auto":
@@ -521,6 +529,11 @@ def _finite(states: Any) -> bool:
     return True
 
 
+def _networks(parts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the printed forms of the networks among a run's parts."""
+    return {name: str(part) for name, part in parts.items() if isinstance(part, nn.Module)}
+
+
 def _on_cpu(states: dict[str, Any]) -> dict[str, Any]:
     """Return a state dict with its tensors on the CPU, so that it loads on any machine."""
     return {name: tensor.cpu() for name, tensor in states.items()}
@@ -530,11 +543,11 @@ def random_states(device: torch.device) -> list[Tensor]:
     """Return the states of torch's random numbers on the CPU and on the device."""
     if device.type == "cpu":
         return [torch.get_rng_state()]
-    return [torch.get_rng_state(), torch.get_device_module(device).get_rng_state()]
+    return [torch.get_rng_state(), torch.get_device_module(device).get_rng_state(device)]
 
 
 def set_random_states(device: torch.device, states: list[Tensor]) -> None:
     """Set what `random_states` returned."""
     torch.set_rng_state(states[0].cpu())
     if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[1].cpu())
+        torch.get_device_module(device).set_rng_state(states[1].cpu(), device)

@@ -89,8 +89,9 @@ class Judge:
     """A trained classifier that scores generated digits.
 
     Its probabilities, which the Inception Score needs, are calibrated by a temperature that is
-    fitted on the test images, the only ones that the classifier was not trained on: they serve as
-    a yardstick here, and no figure of the classifier's own depends on it.
+    fitted on the test images, which the classifier was not trained on (with --validate, on those
+    that were held out, if it was trained with --validate, too): they serve as a yardstick here, and
+    no figure of the classifier's own depends on it.
 
     Attributes:
         temperature: what its logits are divided by.
@@ -99,7 +100,12 @@ class Judge:
     """
 
     def __init__(
-        self, classifier: nn.Sequential, x_train: Tensor, x_test: Tensor, y_test: Tensor
+        self,
+        classifier: nn.Sequential,
+        x_train: Tensor,
+        x_test: Tensor,
+        y_test: Tensor,
+        tested: str = "test images",
     ) -> None:
         """Look at the real images.
 
@@ -109,7 +115,9 @@ class Judge:
             x_train: (n, 1, 28, 28) uint8, as many as will be generated.
             x_test: (n, 1, 28, 28) uint8.
             y_test: (n,) int64.
+            tested: what the last two are, in words.
         """
+        self._tested = tested
         classifier.eval()
         *hidden, self._last = classifier
         self._hidden = nn.Sequential(*hidden)
@@ -170,7 +178,8 @@ class Judge:
         return (
             f"          {asked}{DISTANCE}: {scores[DISTANCE]:.2f} (training images: 1)"
             f"  {RAREST}: {scores[RAREST]:.2f}%"
-            f"  {INCEPTION}: {scores[INCEPTION]:.2f} (test images: {self.reference[INCEPTION]:.2f})"
+            f"  {INCEPTION}: {scores[INCEPTION]:.2f}"
+            f" ({self._tested}: {self.reference[INCEPTION]:.2f})"
         )
 
 
@@ -199,9 +208,9 @@ def trained_judge(
         )
         return None
     x_train = x_train[:10_000]
-    judge = Judge(classifier, x_train, x_test, y_test)
+    judge = Judge(classifier, x_train, x_test, y_test, run.tested)
     run.header.append(
-        f"judge: {shown(path)}, {judge.reference[ASKED]:.2f}% of the test images read right,"
+        f"judge: {shown(path)}, {judge.reference[ASKED]:.2f}% of the {run.tested} read right,"
         f" temperature {judge.temperature:.3f}; {DISTANCE} of {len(x_train):,} training images:"
         f" {judge.unit:.3f}"
     )

@@ -51,21 +51,22 @@ def study(run: Run, model: nn.Module, trial: Callable[[int], tuple[float, float]
 
     Args:
         run: what it holds of flags and data is the same in all processes.
-        model: what is trained, for the log's header.
+        model: what is trained, for the log's header and lest trials of another are taken for it.
         trial: takes a seed; returns the test accuracies in percent of the two `WAYS`.
     """
     seeds = range(run.args.seed, run.args.seed + run.args.trials)
     rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    kept = _kept(run, model, seeds)  # which may end the program, and then the old log stays
     if rank == 0:
         run.log_header(model=model)
     # The exchange also has everyone wait until old trials are read, or removed.
-    trials = _of_all_processes(_kept(run, seeds))
+    trials = _of_all_processes(kept)
     for seed in [seed for seed in seeds if seed not in trials][rank::processes]:
         start = time.perf_counter()
         accuracies = dict(zip(WAYS, trial(seed), strict=True))
         trials[seed] = {**accuracies, "seconds": time.perf_counter() - start}
-        kept = json.dumps({"settings": run.settings(), **trials[seed]}, indent=1)
-        run.save_bytes(f".seed-{seed}.json", kept.encode())
+        ended = {"settings": run.settings(), "network": str(model), **trials[seed]}
+        run.save_bytes(f".seed-{seed}.json", json.dumps(ended, indent=1).encode())
         print(f"{run.name}: seed {seed} done", file=sys.stderr)
     trials = _of_all_processes(trials)
     if rank > 0:
@@ -149,7 +150,7 @@ def distributions(pairs: Sequence[tuple[float, float]]) -> bytes:
     return content.getvalue()
 
 
-def _kept(run: Run, seeds: range) -> dict[int, Trial]:
+def _kept(run: Run, model: nn.Module, seeds: range) -> dict[int, Trial]:
     """Return the trials that are kept and asked for; without `--resume`, remove all that are."""
     trials = {}
     if not run.args.resume:
@@ -161,10 +162,12 @@ def _kept(run: Run, seeds: range) -> dict[int, Trial]:
             try:
                 kept = json.loads(path.read_bytes())
                 trials[seed] = {name: float(kept[name]) for name in (*WAYS, "seconds")}
-                settings = dict(kept["settings"])
+                settings, network = dict(kept["settings"]), kept["network"]
             except (ValueError, KeyError, TypeError):
                 raise SystemExit(f"{run.name}: {path} is damaged: remove it") from None
             run.require_settings(settings, path)
+            if network != str(model):
+                raise SystemExit(f"{run.name}: {path} is of another network: remove it")
     return trials
 
 

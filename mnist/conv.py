@@ -26,17 +26,17 @@ from common.run import Run, argument_parser
 class ConvNet(nn.Sequential):
     """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 431,080 parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.25) -> None:
         super().__init__(
             nn.Conv2d(1, 20, 5),  # 20 x 24 x 24
-            ReLUDropout(0.25),
+            ReLUDropout(dropout),
             nn.MaxPool2d(2),  # 20 x 12 x 12
             nn.Conv2d(20, 50, 5),  # 50 x 8 x 8
-            ReLUDropout(0.25),
+            ReLUDropout(dropout),
             nn.MaxPool2d(2),  # 50 x 4 x 4
             nn.Flatten(),  # 800
             nn.Linear(800, 500),
-            ReLUDropout(0.25),
+            ReLUDropout(dropout),
             nn.Linear(500, 10),
         )
 

@@ -31,8 +31,8 @@ from common.weights import load_weights
 # by, or else its probabilities would be too modest (ConvNet, with its dropout before the pooling)
 # or too sure of themselves. Fitted by --calibration on the last 10,000 training images, which the
 # network had not seen: `python mnist/NAME.py --validate --out DIR`, then
-# `python mnist/predict.py --calibration --out DIR`. swa, whose network is conv's, has conv's. That
-# of simple was fitted after three epochs, and that of wsimple to three epochs of simple with the
+# `python mnist/predict.py --calibration --out DIR`. That of swa was fitted to conv with the dropout
+# of swa, that of simple after three epochs, and that of wsimple to three epochs of simple with the
 # rate and the dropout of wsimple.
 CLASSIFIERS = {
     "logit": ("Logit", 0.994),
@@ -93,13 +93,15 @@ def opinions(of_models: dict[str, Tensor]) -> list[str]:
 def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor]) -> str:
     """Return the line that tells a classifier's temperature and what it is good for.
 
-    The temperature is fitted, if the log says that the network was trained with --validate; else
-    it is the one in CLASSIFIERS.
+    The temperature is fitted, if the log is of a finished run with --validate; else it is the one
+    in CLASSIFIERS.
     """
     temperature, source = CLASSIFIERS[name][1], "as in predict.py"
     y, y_test = data["y"].cpu(), data["Y"].cpu()
-    log = out / f"{name}.log"
-    if log.exists() and "held-out training images" in log.read_text(encoding="utf-8"):
+    path = out / f"{name}.log"
+    log = path.read_text(encoding="utf-8") if path.exists() else ""
+    # Until a run has ended, the weights are an older run's.
+    if "held-out training images" in log and "\nweights: " in log:
         held_out = predict(model, data["x"][-10000:]).cpu()
         try:
             temperature = fit_temperature(held_out, y[-10000:])

@@ -96,7 +96,6 @@ def main() -> None:
         # From 0.05 in 3 epochs to 0.2 in 50: the shorter a run, the less it learns by heart.
         dropout = min(0.2, round(0.04 + args.epochs / 300, 2))
         model = run.place(SimpNet(dropout))
-        run.save_bytes(".txt", f"{model}\n".encode())
         optimizer = torch.optim.AdamW(
             model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True
         )
@@ -115,6 +114,7 @@ def main() -> None:
                 f"  test accuracy: {correct:5.2f}%"
             )
 
+        run.save_bytes(".txt", f"{model}\n".encode())
         run.finish(model, predict(model, x_test), x_test, y_test)
 
 

@@ -373,6 +373,14 @@ def test_killed_and_resumed_is_as_never_stopped(run: tuple[str, Path, str], tmp_
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
+    # A finished run has nothing left to draw, and without its pictures no GIF can be made.
+    for path in tmp_path.glob(f"{name}0?.png"):
+        path.unlink()
+    done = run_script(name, *flags, "--resume")
+    reason = "no picture of an epoch is left to make a GIF of"
+    assert done.returncode == 1
+    assert done.stderr == f"{name}: {reason}: leave out --resume\n"
+
 
 @pytest.mark.parametrize("content", [None, b"no weights"])
 def test_without_a_judge_training_goes_on_as_with_one(

@@ -173,11 +173,15 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_line(
     # A checkpoint of the same flags but of another network, as when the script has been changed.
     path.write_bytes(good)
     checkpoint = torch.load(path, weights_only=True)
-    checkpoint["states"]["model"] = {"1.weight": torch.zeros(3, 784), "1.bias": torch.zeros(3)}
-    torch.save(checkpoint, path)
-    assert last_words(monkeypatch, logit, *flags, "--resume") == (
-        f"logit: {path} is of another network or optimizer: leave out --resume"
-    )
+    right = checkpoint["states"]["model"]
+    wrong = {"1.weight": torch.zeros(3, 784), "1.bias": torch.zeros(3)}
+    # The second differs in nothing that a state dict holds, dropout for instance.
+    for state, printed in ((wrong, str(logit.Logit())), (right, "Logit(dropout of a half)")):
+        checkpoint["states"]["model"], checkpoint["networks"]["model"] = state, printed
+        torch.save(checkpoint, path)
+        assert last_words(monkeypatch, logit, *flags, "--resume") == (
+            f"logit: {path} is of another network or optimizer: leave out --resume"
+        )
     assert (tmp_path / "logit.log").read_text() == done.stdout  # nothing is lost
 
 

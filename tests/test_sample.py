@@ -97,7 +97,7 @@ def test_no_weights_or_damaged_ones_are_one_clear_line(out: Path, sample: Sample
     content = path.read_bytes()
     torch.save(ConvNet().state_dict(), path)
     others = path.read_bytes()
-    for damaged in (content[:-100], content[:100], b"", b"weights", others):
+    for damaged in (content[:-100], content[:100], b"", b"weights", b"a text", b".", others):
         path.write_bytes(damaged)
         line = f"sample: {path} is damaged, or holds other weights than Generator's"
         assert sample("1", "--out", str(out)) == (line, "", "")

@@ -148,6 +148,11 @@ def test_simple_writes_all_its_files(few_digits: Path, tmp_path: Path) -> None:
     assert (tmp_path / "simple.txt").read_text() == f"{SimpNet(0.04)}\n"
     assert Image.open(tmp_path / "simple.png").mode == "L"
     SimpNet().load_state_dict(torch.load(tmp_path / "simple.pt", weights_only=True))
+    # With other epochs the dropout would be another; a run that is refused changes no file.
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = run_script("simple", *flags, "--epochs", "9", "--resume")
+    assert done.returncode == 1 and "--epochs 1, not 9" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(("epochs", "dropout"), [(3, 0.05), (20, 0.11), (50, 0.2), (100, 0.2)])
@@ -168,7 +173,6 @@ def test_dropout_grows_with_the_epochs(
     (model,) = trained
     shares = [layer.p for layer in model.modules() if isinstance(layer, ReLUDropout)]
     assert shares == [dropout] * 13
-    assert (tmp_path / "simple.txt").read_text() == f"{SimpNet(dropout)}\n"
 
 
 def test_wsimple_averages_the_last_third(

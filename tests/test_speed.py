@@ -109,10 +109,15 @@ def test_the_benchmark_prints_its_table() -> None:
     assert re.search(r"^sgemm: [1-9]\d* GFLOP/s$", done.stdout, re.M)
 
 
-def test_an_unknown_script_is_one_clear_line() -> None:
-    command = [sys.executable, "bench/speed.py", "logits"]
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["logits"], "no script logits; there are logit, linear, conv, simple, lstm, gan, cgan"),
+        (["--rounds", "0"], "argument --rounds: 0 is not a positive number"),
+    ],
+)
+def test_bad_arguments_of_the_benchmark_are_one_clear_line(flags: list[str], reason: str) -> None:
+    command = [sys.executable, "bench/speed.py", *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith(
-        "no script logits; there are logit, linear, conv, simple, lstm, gan, cgan"
-    )
+    assert done.stderr.splitlines()[-1].endswith(reason)

@@ -114,14 +114,20 @@ def test_study_of_two_processes_of_one_and_of_a_stopped_one(
     assert study(few_digits, one, "--resume") == lines
     assert first.stat().st_mtime_ns == before
 
-    # The pairs are those of the two scripts, on one thread: conv.py's and swa.py's own last figure.
+    # The pairs are those of the two scripts, on one thread: conv.py's, with the dropout of swa.py,
+    # and swa.py's own last figure.
     pair = json.loads(kept[0].read_text())
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name, way in (("conv", "regular"), ("swa", "averaging")):
-        script = str(ROOT / "mnist" / f"{name}.py")
+    programs = {
+        "regular": "from mnist import conv; network = conv.ConvNet;"
+        " conv.ConvNet = lambda: network(dropout=0.5); conv.main()",
+        "averaging": "from mnist import swa; swa.main()",
+    }
+    for way, program in programs.items():
         flags = arguments(few_digits, tmp_path)[3:]  # without --trials
         done = subprocess.run(
-            [sys.executable, script, *flags],
+            [sys.executable, "-c", program, *flags],
+            cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,
@@ -151,14 +157,19 @@ def test_kept_trials_that_do_not_fit_are_one_clear_line(
     try:
         monkeypatch.setattr("sys.argv", [*arguments(few_digits, tmp_path), "--trials", "1"])
         swa.main()
-        path = tmp_path / "swa-trials.seed-3.json"
+        path, log = tmp_path / "swa-trials.seed-3.json", tmp_path / "swa-trials.log"
+        good, ended = path.read_bytes(), log.read_bytes()
         assert refusal("--lr", "0.001") == (
             f"swa-trials: {path} is of a run with --lr 0.004, not 0.001: give the same flags,"
             " or leave out --resume"
         )
+        path.write_bytes(good.replace(b"p=0.5", b"p=0.25"))
+        assert path.read_bytes() != good
+        assert refusal() == f"swa-trials: {path} is of another network: remove it"
         for content in (path.read_bytes()[:20], b"[]", b'{"settings": 1}', b"\xff"):
             path.write_bytes(content)
             assert refusal() == f"swa-trials: {path} is damaged: remove it"
+        assert log.read_bytes() == ended  # a study that is refused loses nothing
         # A study that starts anew removes what older ones have left.
         monkeypatch.setattr("sys.argv", [*arguments(few_digits, tmp_path), "--seed", "9"])
         monkeypatch.setattr(swa, "trial", lambda *_: (98.0, 99.0))

@@ -30,10 +30,12 @@ publish conv-3-epochs conv --epochs 3
 for seed in 0 1 2; do
     publish "conv-1-epoch-seed-$seed" conv --epochs 1 --seed "$seed"
     publish "conv-2-epochs-seed-$seed" conv --epochs 2 --seed "$seed"
+    publish "conv-10-epochs-seed-$seed" conv --epochs 10 --seed "$seed"
     publish "conv-15-epochs-seed-$seed" conv --epochs 15 --seed "$seed"
     publish "conv-15-epochs-float32-seed-$seed" conv --epochs 15 --precision float32 --seed "$seed"
 done
 for seed in 0 1 2; do
+    publish "conv-35-epochs-seed-$seed" conv --epochs 35 --seed "$seed"
     publish "conv-seed-$seed" conv --seed "$seed"
 done
 publish swa swa
@@ -41,8 +43,10 @@ publish lstm-seed-0 lstm
 publish lstm-seed-1 lstm --seed 1
 publish simple-3-epochs simple --epochs 3
 publish simple-3-epochs-float32 simple --epochs 3 --precision float32
-judged gan && publish gan gan
-judged cgan && publish cgan cgan
+judged gan
+publish gan gan
+judged cgan
+publish cgan cgan
 if [ ! -e mnist/results/sample.png ]; then
     python mnist/sample.py 2026 --seed 7 --out mnist/out/runs/cgan
     cp mnist/out/runs/cgan/sample.png mnist/results
