@@ -37,7 +37,7 @@ from common.weights import load_weights
 CLASSIFIERS = {
     "logit": ("Logit", 0.994),
     "linear": ("Linear", 1.113),
-    "conv": ("ConvNet", 0.48),
+    "conv": ("ConvNet", 0.571),
     "swa": ("ConvNet", 0.48),
     "simple": ("SimpNet", 0.708),
     "wsimple": ("SimpNet", 0.768),
