@@ -166,7 +166,7 @@ class Run:
         limit = self.args.limit
         tensors = x_train[:limit], y_train[:limit], x_test, y_test
         self._images = len(tensors[0])
-        self._tested = f"{len(x_test):,} {self.tested}"
+        self._tested = len(x_test)
         x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
         return x_train, y_train, x_test, y_test
 
@@ -217,7 +217,7 @@ class Run:
             f"versions: Python {platform.python_version()}, torch {torch.__version__}",
             *(f"model: {model}" for model in models),
             *self.header,
-            f"images: {self._images:,} to train on, {self._tested}",
+            f"images: {self._images:,} to train on, {self._tested:,} {self.tested}",
             f"epochs: {self.args.epochs}, batch size: {self.args.batch_size},"
             f" iterations per epoch: {-(-self._images // self.args.batch_size)},"
             f" seed: {self.args.seed}",

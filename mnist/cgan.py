@@ -143,7 +143,6 @@ def main() -> None:
         )
         optimizers = generator_optimizer, discriminator_optimizer
         judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
-        run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
 
         for epoch in run.epochs(
             generator=generator,
@@ -171,6 +170,7 @@ def main() -> None:
             losses = {"discriminator loss": discriminator_loss, "generator loss": generator_loss}
             run.history.append({"epoch": epoch, **losses, **scores})
 
+        run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
         finish(run, averaged.module, judge)
 
 

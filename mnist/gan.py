@@ -138,7 +138,6 @@ def main() -> None:
         optimizers = generator_optimizer, discriminator_optimizer
         schedules = [PolynomialLR(optimizer, args.epochs) for optimizer in optimizers]
         judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
-        run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
 
         for epoch in run.epochs(
             generator=generator,
@@ -170,6 +169,7 @@ def main() -> None:
             losses = {"discriminator loss": discriminator_loss, "generator loss": generator_loss}
             run.history.append({"epoch": epoch, **losses, **scores})
 
+        run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
         finish(run, averaged.module, judge)
 
 

@@ -30,6 +30,8 @@ from common.dropout import ReLUDropout
 from common.run import Run, argument_parser, positive, random_states, set_random_states
 from common.trials import join_processes, study
 
+DROPOUT = 0.5  # as in the published study of pairs; conv's is a quarter
+
 
 class ConvNet(nn.Sequential):
     """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 431,080 parameters."""
@@ -81,7 +83,7 @@ def train_epoch(
 def beginning(run: Run, images: int) -> tuple[ConvNet, torch.optim.Optimizer, LRScheduler]:
     """Return the network, its optimizer, and the schedule of a run without averaging."""
     args = run.args
-    model = run.place(ConvNet(dropout=0.5))  # as in the published study of pairs
+    model = run.place(ConvNet(DROPOUT))
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
     steps = args.epochs * -(-images // args.batch_size)
     # With 5 steps in all the cycle would divide by zero.
@@ -140,7 +142,7 @@ def main() -> None:
         join_processes()
         with Run("swa-trials", args, bfloat16_pays=True) as run:
             digits = run.load()
-            study(run, ConvNet(dropout=0.5), lambda seed: trial(run, digits, seed))
+            study(run, ConvNet(DROPOUT), lambda seed: trial(run, digits, seed))
         return
     with Run("swa", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
