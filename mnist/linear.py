@@ -63,7 +63,7 @@ def train_epoch(
 
 def main() -> None:
     args = argument_parser(__doc__, epochs=50, batch_size=100, lr=0.05).parse_args()
-    with Run("linear", args) as run:
+    with Run("linear", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(Linear())
         optimizer = torch.optim.SGD(
