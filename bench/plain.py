@@ -1,8 +1,8 @@
-"""The usual way to write the nine scripts' training loops, to measure ours against.
+"""The usual way to write seven of the training loops, to measure ours against.
 
 TensorDataset and DataLoader, tensors in the default layout, layers of torch.nn, the optimizer with
 its defaults, and `.item()` in every step. The networks, losses and batch sizes are those of the
-scripts.
+scripts; swa and wsimple train as conv and simple do.
 """
 
 from collections.abc import Callable

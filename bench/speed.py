@@ -62,7 +62,12 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=positive(int), default=5, metavar="N", help="pairs (default: 5)"
     )
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of ours; the plain version is in float32 (default: float32)",
+    )
     parser.add_argument("--one", choices=("plain", "ours", "returning"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     for name in args.scripts:
@@ -72,6 +77,7 @@ def main() -> None:
         print(seconds_a_step(args.scripts[0], args.one, args.precision))
         return
 
+    training_data()  # lest all of the processes fail for want of it
     print(f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC")
     print(f"device: {device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")
     print(f"torch {torch.__version__}, ours in {args.precision}, {args.rounds} pairs")
@@ -98,6 +104,18 @@ def timed(name: str, one: str, precision: str) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+def training_data() -> tuple[Tensor, Tensor]:
+    """Return the training images, (60000, 1, 28, 28) uint8, and their labels, (60000,) int64.
+
+    Ends the program with one line if they cannot be read.
+    """
+    try:
+        data = mnist()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"bench: {error}") from None
+    return torch.from_numpy(data["x"]).unsqueeze(1), torch.from_numpy(data["y"]).long()
+
+
 def seconds_a_step(name: str, one: str, precision: str) -> float:
     """Return the seconds a training step of a script takes in this process.
 
@@ -106,8 +124,7 @@ def seconds_a_step(name: str, one: str, precision: str) -> float:
     batch_size, steps = SCRIPTS[name]
     warm_up = steps // 5
     torch.manual_seed(0)
-    data = mnist()
-    x, y = torch.from_numpy(data["x"]).unsqueeze(1), torch.from_numpy(data["y"]).long()
+    x, y = training_data()
     if one == "plain":
         step = plain.gan_step(name) if "gan" in name else plain.classifier_step(name)
         loader = DataLoader(TensorDataset(scaled(x), y), batch_size, shuffle=True)

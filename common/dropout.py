@@ -70,10 +70,15 @@ class ReLUDropout(nn.Module):
 
     On the CPU in training the two are one function with a fast mask (`dropout_mask`), which keeps
     one tensor for the backward pass in place of three.
+
+    Raises:
+        ValueError: p is less than 0, or so near to 1 that nothing would be left.
     """
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
+        if not 0 <= round(p * 256) < 256:
+            raise ValueError(f"the share of zeros has to be from 0 to 0.998, not {p}")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

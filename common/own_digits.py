@@ -29,13 +29,13 @@ Floats = NDArray[np.float32]
 def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Return the digit that a file shows, in MNIST's form: (28, 28) uint8, 0 is background.
 
-    The picture may be of any size and of any format that Pillow reads, in colour or grey, dark on
-    light or light on dark, with transparency, or turned by its EXIF orientation.
+    The picture may be of any size and format that Pillow reads, in colour or grey, dark on light or
+    light on dark, with transparency, or turned by its EXIF orientation.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is empty, no picture, damaged, or nothing is drawn on it; one line with the
-            file's name.
+        ValueError: it is empty, no picture, damaged, too large, or nothing is drawn on it; one line
+            with the file's name.
     """
     path = Path(path)
     with open(path, "rb") as file:
@@ -45,6 +45,9 @@ def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             rgba = _pixels(file)
         except UnidentifiedImageError:
             raise ValueError(f"{path}: no picture in a format that Pillow reads") from None
+        except Image.DecompressionBombError:
+            most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+            raise ValueError(f"{path}: too large: make it {most:,} pixels or less") from None
         except Exception as error:  # Pillow raises whatever a damaged file leads it to
             raise ValueError(f"{path}: a damaged picture: {error}") from error
     try:
@@ -139,7 +142,9 @@ def _ink(rgb: Floats) -> Floats:
     noise, strongest = float(np.median(distance[border])), float(distance.max())
     if strongest < max(LEAST_CONTRAST, 10 * noise):
         raise ValueError("nothing is drawn on it that stands out from the background")
-    direction = difference[distance >= strongest / 2].mean(0)
+    # Where there are marks both lighter and darker than the background, the strongest decides.
+    alike = difference @ difference.reshape(-1, 3)[distance.argmax()] > 0
+    direction = difference[(distance >= strongest / 2) & alike].mean(0)
     ink = difference @ direction / (direction @ direction)
     floor = min(5 * noise * np.sqrt(3) / np.linalg.norm(direction), 0.5)
     return cast(Floats, ((ink - floor) / (1 - floor)).clip(0, 1).astype(np.float32))

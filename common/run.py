@@ -5,6 +5,7 @@ Nothing here decides how a network is trained; that stands in the scripts.
 
 import argparse
 import ctypes
+import io
 import math
 import os
 import platform
@@ -13,11 +14,12 @@ import shlex
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -124,6 +126,7 @@ class Run:
         self._lines: list[str] = []
         self._seconds = 0.0  # of the epochs that are finished
         self._images = 0
+        self._checksum = 0  # of all four arrays of the data
         keep_freed_memory()
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")  # TF32 where the device has it
@@ -139,7 +142,7 @@ class Run:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            print(f"\nstopped; to go on: {_command(resume=True)}", file=sys.stderr)
+            print(f"\nstopped{self._way_on()}", file=sys.stderr)
             raise SystemExit(130) from None
 
     def load(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -166,6 +169,8 @@ class Run:
         limit = self.args.limit
         tensors = x_train[:limit], y_train[:limit], x_test, y_test
         self._images = len(tensors[0])
+        for array in data.values():
+            self._checksum = zlib.crc32(array.data, self._checksum)
         self._tested = len(x_test)
         x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
         return x_train, y_train, x_test, y_test
@@ -189,8 +194,9 @@ class Run:
         """
         first = self._resumed(parts) if self.args.resume else 1
         if first == 1:
-            with self._writing():  # an older run's would be taken for this one's
-                self.path(".resume.pt").unlink(missing_ok=True)
+            with self._writing():
+                open(self.path(".log"), "a").close()  # ends here, while nothing is lost, if at all
+            self.remove(self.path(".resume.pt"))  # lest it be taken for this run's
             self.log_header(**parts)
         for epoch in range(first, self.args.epochs + 1):
             start = time.perf_counter()
@@ -229,11 +235,12 @@ class Run:
 
     def log(self, line: str = "") -> None:
         """Print a line and add it to the log, `out/NAME.log`."""
+        line = printable(line)
         self._lines.append(line)
-        print(line, flush=True)
         mode = "w" if len(self._lines) == 1 else "a"
         with self._writing(), open(self.path(".log"), mode, encoding="utf-8") as file:
             file.write(line + "\n")
+        self._print(line)
 
     def require_finite(self, *losses: float) -> None:
         """End the program with one line if a loss is infinite or not a number."""
@@ -279,17 +286,23 @@ class Run:
     def save_weights(self, model: nn.Module) -> None:
         """Write a network's state dict to `out/NAME.pt` and log the path."""
         path = self.path(".pt")
-        self._save(path, lambda file: torch.save(_on_cpu(model.state_dict()), file))
+        self._save_states(path, _on_cpu(model.state_dict()))
         self.log(f"weights: {shown(path)}")
 
     def save_picture(self, ending: str, pixels: NDArray[np.uint8]) -> None:
         """Write grey pixels (height, width), uint8, to the PNG `out/NAME` + ending."""
-        image = Image.fromarray(pixels)
-        self._save(self.path(ending), lambda file: image.save(file, "PNG", optimize=True))
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "PNG", optimize=True)
+        self._save(self.path(ending), content.getvalue())
 
     def save_bytes(self, ending: str, content: bytes) -> None:
         """Write content to the file `out/NAME` + ending."""
-        self._save(self.path(ending), lambda file: file.write(content))
+        self._save(self.path(ending), content)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file of an older run, if it is there."""
+        with self._writing():
+            path.unlink(missing_ok=True)
 
     def settings(self) -> dict[str, str]:
         """Return what must be the same for a run to be resumed, as texts."""
@@ -303,6 +316,9 @@ class Run:
             "--precision": self.precision,
             "threads": str(torch.get_num_threads()),
             "images": str(self._images),
+            "data of check sum": f"{self._checksum:08x}",
+            # What a script's own header tells, but for the path: it depends on where one stands.
+            "judge": "; ".join(line.partition(", ")[2] for line in self.header) or "none",
         }
 
     def require_settings(self, settings: dict[str, str], path: Path) -> None:
@@ -333,7 +349,7 @@ class Run:
             "history": self.history,
             "seconds": self._seconds,
         }
-        self._save(self.path(".resume.pt"), lambda file: torch.save(checkpoint, file))
+        self._save_states(self.path(".resume.pt"), checkpoint)
 
     def _resumed(self, parts: dict[str, Stateful]) -> int:
         """Restore the interrupted run's state, and return the number of its next epoch."""
@@ -342,11 +358,17 @@ class Run:
             print(f"{self.name}: no {shown(path)} to go on from: from the start", file=sys.stderr)
             return 1
         try:
-            checkpoint = torch.load(path, map_location=self.device, weights_only=True)
+            content = io.BytesIO(path.read_bytes())
+        except OSError as error:
+            raise SystemExit(f"{self.name}: cannot read {path}: {error.strerror}") from None
+        try:
+            checkpoint = torch.load(content, map_location=self.device, weights_only=True)
             settings, epoch = dict(checkpoint["settings"]), int(checkpoint["epoch"])
         except Exception as error:  # torch.load raises whatever a damaged file leads it to
             reason = str(error).split("\n")[0] or type(error).__name__
-            raise SystemExit(f"{self.name}: {path} is damaged: {reason}") from None
+            raise SystemExit(
+                f"{self.name}: {path} is damaged ({reason}): leave out --resume"
+            ) from None
         self.require_settings(settings, path)
         try:
             if checkpoint["networks"] != _networks(parts):  # they may differ in dropout alone
@@ -363,21 +385,38 @@ class Run:
         self._lines = checkpoint["lines"]
         text = "".join(line + "\n" for line in self._lines)
         self.save_bytes(".log", text.encode())
-        print(text, end="", flush=True)
+        self._print(text, end="")
         return epoch + 1
 
-    def _save(self, path: Path, write: Callable[[BinaryIO], Any]) -> None:
-        """Write a file under a temporary name, then rename it: nobody sees a half-written one."""
-        temporary = path.with_name(f".{path.name}.part")
+    def _save(self, path: Path, content: bytes) -> None:
+        """Write a file as a whole, without letting Ctrl-C in."""
         with self._writing(), _uninterrupted():
-            try:
-                with open(temporary, "wb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(path, content)
+
+    def _save_states(self, path: Path, states: dict[str, Any]) -> None:
+        """Write what torch.save makes of states, as a whole, without letting Ctrl-C in.
+
+        Were torch.save to write to a full disk itself, its own error would hide that of the disk.
+        """
+        with _uninterrupted():
+            content = io.BytesIO()
+            torch.save(states, content)
+            self._save(path, content.getvalue())
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        """Print text; end the program with one line if nothing takes it any more."""
+        try:
+            print(text, end=end, flush=True)
+        except OSError as error:  # a pipe whose reader has left, or a full disk
+            # Else Python would try once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(
+                f"{self.name}: cannot print: {error.strerror}{self._way_on()}"
+            ) from None
+
+    def _way_on(self) -> str:
+        """Return the end of a line that says how to go on, if the script can."""
+        return f"; to go on: {_command(resume=True)}" if "resume" in self.args else ""
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -460,9 +499,26 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {name}"
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it: nobody sees a half-written one.
+
+    Raises:
+        OSError: it cannot be written; what was there before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _command(resume: bool = False) -> str:
-    """Return the command line of this program, as one would type it from the repository."""
-    script = shown(Path(sys.argv[0]).resolve())
+    """Return the command line of this program, from the repository or, to resume, from here."""
+    script = sys.argv[0] if resume else shown(Path(sys.argv[0]).resolve())
     flags = [flag for flag in sys.argv[1:] if flag != "--resume"]
     program = ["python"]
     if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun sets it
@@ -470,10 +526,24 @@ def _command(resume: bool = False) -> str:
     return shlex.join([*program, script, *flags, *(["--resume"] if resume else [])])
 
 
+def command_for(script: str, out: Path) -> str:
+    """Return the command that has a script, `conv --epochs 1` for one, write to a folder."""
+    name, *flags = script.split()
+    if out.resolve() != ROOT / "mnist/out":
+        flags += ["--out", str(out)]
+    return shlex.join(["python", f"mnist/{name}.py", *flags])
+
+
 def shown(path: Path) -> str:
     """Return a path for the reader: relative to the repository if it lies there."""
     resolved = path.resolve()
-    return str(resolved.relative_to(ROOT)) if resolved.is_relative_to(ROOT) else str(path)
+    inside = resolved.is_relative_to(ROOT)
+    return printable(str(resolved.relative_to(ROOT) if inside else path))
+
+
+def printable(text: str) -> str:
+    """Return text with an escape for each byte of a file's name that is no text."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _peak_memory() -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from common.batches import draw, joined, scaled
 from common.calibration import fit_temperature
-from common.run import Run, shown
+from common.run import Run, command_for, shown
 from common.weights import load_weights
 
 ASKED, DISTANCE, RAREST, INCEPTION = (
@@ -203,7 +203,8 @@ def trained_judge(
     except (OSError, ValueError) as error:
         reason = f"no {shown(path)}" if isinstance(error, FileNotFoundError) else str(error)
         print(
-            f"{run.name}: no scores of the digits: {reason} (python mnist/conv.py trains it)",
+            f"{run.name}: no scores of the digits: {reason}"
+            f" ({command_for('conv', run.args.out)} trains it)",
             file=sys.stderr,
         )
         return None

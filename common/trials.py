@@ -155,7 +155,7 @@ def _kept(run: Run, model: nn.Module, seeds: range) -> dict[int, Trial]:
     trials = {}
     if not run.args.resume:
         for path in run.args.out.glob(f"{run.name}.seed-*.json"):
-            path.unlink(missing_ok=True)
+            run.remove(path)
     for seed in seeds:
         path = run.path(f".seed-{seed}.json")
         if path.exists():
@@ -163,7 +163,7 @@ def _kept(run: Run, model: nn.Module, seeds: range) -> dict[int, Trial]:
                 kept = json.loads(path.read_bytes())
                 trials[seed] = {name: float(kept[name]) for name in (*WAYS, "seconds")}
                 settings, network = dict(kept["settings"]), kept["network"]
-            except (ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError):
                 raise SystemExit(f"{run.name}: {path} is damaged: remove it") from None
             run.require_settings(settings, path)
             if network != str(model):

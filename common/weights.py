@@ -1,5 +1,6 @@
 """Weights that a script has trained, loaded into their network."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -26,11 +27,13 @@ def load_weights(kind: Callable[[], Model], path: Path) -> Model:
     """
     with torch.device("meta"):  # shapes alone: nothing is initialized
         model = kind()
+    content = io.BytesIO(path.read_bytes())
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), assign=True)
-    except OSError:
-        raise
+        states = torch.load(content, map_location="cpu", weights_only=True)
+        model.load_state_dict(states, assign=True)
     except Exception:  # torch.load raises whatever a damaged file leads it to
         name = type(model).__name__
-        raise ValueError(f"{path} is damaged, or holds other weights than {name}'s") from None
+        raise ValueError(
+            f"{path} is damaged, or holds other weights than {name}'s: train it anew, or remove it"
+        ) from None
     return model.eval()

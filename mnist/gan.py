@@ -9,7 +9,7 @@ python mnist/gan.py                  # 20 epochs
 python mnist/gan.py --epochs 4       # a first look
 
 After 20 epochs the Frechet distance of its digits from the test images, as conv sees them, is 1.29
-times that of training images: results/gan.log
+times that of training images: mnist/results/gan.log
 """
 
 import sys
@@ -91,7 +91,7 @@ def train_epoch(
     discriminator.train()
     losses = []
     for images, _ in batches:
-        # Twice as many as there are images: the generator's step is then the surer of its way.
+        # Twice as many as there are images, for a less noisy gradient in the generator's step.
         latent = torch.randn(2 * len(images), 100, 1, 1, device=images.device)
 
         # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.

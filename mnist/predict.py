@@ -24,7 +24,7 @@ from common.batches import predict
 from common.calibration import calibration_error, error_by_chance, fit_temperature
 from common.mnist import mnist
 from common.own_digits import read_digit
-from common.run import ROOT, find_device, shown
+from common.run import ROOT, command_for, find_device, shown
 from common.weights import load_weights
 
 # The classifiers' scripts, each with its network and the temperature that its logits are divided
@@ -32,33 +32,36 @@ from common.weights import load_weights
 # or too sure of themselves. Fitted by --calibration on the last 10,000 training images, which the
 # network had not seen: `python mnist/NAME.py --validate --out DIR`, then
 # `python mnist/predict.py --calibration --out DIR`. That of swa was fitted to conv with the dropout
-# of swa, that of simple after three epochs, and that of wsimple to three epochs of simple with the
-# rate and the dropout of wsimple.
+# of swa, that of simple after three epochs; wsimple has that of simple.
 CLASSIFIERS = {
     "logit": ("Logit", 0.994),
     "linear": ("Linear", 1.113),
     "conv": ("ConvNet", 0.571),
     "swa": ("ConvNet", 0.48),
     "simple": ("SimpNet", 0.708),
-    "wsimple": ("SimpNet", 0.768),
+    "wsimple": ("SimpNet", 0.708),
     "lstm": ("RowLSTM", 1.607),
 }
 GREYS = " .:-=+*#%@"
 
 
-def trained_classifiers(out: Path, device: torch.device) -> dict[str, nn.Module]:
+def trained_classifiers(out: Path, device: torch.device) -> tuple[dict[str, nn.Module], list[str]]:
     """Return the networks whose weights are in a folder, by the name of their script.
 
-    Raises:
-        OSError, ValueError: a file of weights cannot be read, or does not fit its script.
+    And a line for each file of weights that cannot be read, or does not fit its script.
     """
-    models = {}
+    models, refused = {}, []
     for name, (network, _) in CLASSIFIERS.items():
         path = out / f"{name}.pt"
-        if path.exists():
-            kind = getattr(importlib.import_module(f"mnist.{name}"), network)
-            models[name] = load_weights(kind, path).to(device)
-    return models
+        try:
+            if path.exists():
+                kind = getattr(importlib.import_module(f"mnist.{name}"), network)
+                models[name] = load_weights(kind, path).to(device)
+        except OSError as error:
+            refused.append(f"cannot read {path}: {error.strerror}")
+        except ValueError as error:
+            refused.append(str(error))
+    return models, refused
 
 
 def probabilities(name: str, model: nn.Module, x: Tensor) -> Tensor:
@@ -99,7 +102,7 @@ def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor])
     temperature, source = CLASSIFIERS[name][1], "as in predict.py"
     y, y_test = data["y"].cpu(), data["Y"].cpu()
     path = out / f"{name}.log"
-    log = path.read_text(encoding="utf-8") if path.exists() else ""
+    log = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     # Until a run has ended, the weights are an older run's.
     if "held-out training images" in log and "\nweights: " in log:
         held_out = predict(model, data["x"][-10000:]).cpu()
@@ -162,19 +165,23 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    models, refused = trained_classifiers(args.out, args.device)
+    for line in refused:
+        print(f"predict: {line}", file=sys.stderr)
+    if not models and not refused:
+        raise SystemExit(
+            f"predict: no trained classifier in {shown(args.out)};"
+            f" {command_for('conv --epochs 1', args.out)} trains one"
+        )
+    if not models:
+        raise SystemExit(1)
     try:
-        models = trained_classifiers(args.out, args.device)
         if args.calibration:
             data = {key: torch.from_numpy(array) for key, array in mnist(args.data).items()}
     except (OSError, ValueError) as error:
         raise SystemExit(f"predict: {error}") from None
-    if not models:
-        raise SystemExit(
-            f"predict: no trained classifier in {shown(args.out)};"
-            " python mnist/conv.py --epochs 1 trains one"
-        )
 
-    failed = False
+    failed = bool(refused)
     for path in args.images:
         try:
             digit = read_digit(path)
@@ -183,7 +190,7 @@ def main() -> None:
             print(f"predict: {told}", file=sys.stderr)
             failed = True
             continue
-        print(path)
+        print(shown(path))
         if args.show:
             for row in digit:
                 print("".join(GREYS[pixel * len(GREYS) // 256] for pixel in row.tolist()))

@@ -9,7 +9,6 @@ python mnist/report.py
 import argparse
 import base64
 import io
-import os
 import re
 import sys
 import time
@@ -23,7 +22,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.logs import Log, read_log
-from common.run import ROOT, shown
+from common.run import ROOT, command_for, printable, shown, write_whole
 
 RESULTS = ROOT / "mnist/results"
 ORDER = (
@@ -85,10 +84,11 @@ class Section(NamedTuple):
 
     Attributes:
         log: its log.
+        anchor: the section's name within the page.
         figures: names and values, the most telling first.
         progress: how far it has come, if it is not finished.
         body: the text of a log that has no epochs.
-        curves: its figures over the epochs, as SVG by name.
+        curves: its figures over the epochs, as SVG by name, and what it is in words.
         frames: a GAN's digits, epoch by epoch.
         pictures: its other pictures, each followed by the published run's.
         nearest: the published run that curves and pictures are compared with.
@@ -96,10 +96,11 @@ class Section(NamedTuple):
     """
 
     log: Log
+    anchor: str
     figures: dict[str, str]
     progress: str
     body: str
-    curves: dict[str, str]
+    curves: dict[str, tuple[str, str]]
     frames: list[Picture]
     pictures: list[Picture]
     nearest: Log | None
@@ -131,22 +132,22 @@ def section(log: Log, out: Path, published: list[Log]) -> Section:
         published, key=lambda one: (one.figure("epochs") == epochs, len(one.epochs)), default=None
     )
     # Until a run has ended, what is there under its name is an older run's.
-    own = pictures(out, log.name, "This run") if log.seconds is not None else {}
-    others = pictures(RESULTS, nearest.name, f"Published, {nearest.name}") if nearest else {}
+    own = pictures(out, log, "This run") if log.seconds is not None else {}
+    others = pictures(RESULTS, nearest, f"Published, {nearest.name}") if nearest else {}
     return Section(
         log=log,
+        anchor=anchor(log),
         figures=last_figures(log),
-        progress="" if log.seconds else f"{len(log.epochs)} of {epochs} epochs done",
+        progress=progress(log, out),
         body="" if log.epochs else log.text.partition("\n\n")[2],
         curves={
-            name: curve(name, log, nearest)
+            name: (curve(name, log, nearest), in_words(name, log))
             for name in FIGURES
             if any(name in row for row in log.epochs)
         },
         frames=[
             Picture(data_uri(path), f"Digits of {log.name} after epoch {epoch}", str(epoch))
-            for epoch, path in frames(out, log.name).items()
-            if epoch <= len(log.epochs)  # later ones are an older run's
+            for epoch, path in frames(out, log).items()
         ],
         pictures=[
             picture for ending in own for picture in (own[ending], others.get(ending)) if picture
@@ -154,6 +155,28 @@ def section(log: Log, out: Path, published: list[Log]) -> Section:
         nearest=nearest,
         published=published,
     )
+
+
+def anchor(log: Log) -> str:
+    """Return a log's name as it may stand in an address and a name within the page."""
+    return re.sub(r"[^\w-]", "-", log.name)
+
+
+def progress(log: Log, out: Path) -> str:
+    """Return how far a run has come, if it is not finished."""
+    if log.seconds is not None:
+        return ""
+    trials = re.search(r"--trials[ =](\d+)", log.header[0][1])
+    if trials:
+        return f"{len([*out.glob(f'{log.run}.seed-*.json')])} of {trials[1]} trials done"
+    return f"{len(log.epochs)} of {log.figure('epochs') or '?'} epochs done"
+
+
+def in_words(name: str, log: Log) -> str:
+    """Return what a figure's curve shows, for those who do not see it."""
+    values = [row[name] for row in log.epochs if name in row]
+    epochs = "1 epoch" if len(values) == 1 else f"{len(values)} epochs"
+    return f"{name} over {epochs}, from {values[0]} to {values[-1]}"
 
 
 def last_figures(log: Log) -> dict[str, str]:
@@ -185,7 +208,7 @@ def duration(seconds: float) -> str:
 
 def curve(name: str, log: Log, published: Log | None) -> str:
     """Return a figure of a log over its epochs as SVG; behind it, dashed, a published run's."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": f"{log.name} {name}"}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"{anchor(log)} {name}"}):
         drawing = Figure(figsize=(4.2, 2.4), layout="constrained")
         ax = drawing.subplots()
         for one, color, line in ((published, MUTED, "--"), (log, ACCENT, "-")):
@@ -203,28 +226,30 @@ def curve(name: str, log: Log, published: Log | None) -> str:
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, variable)
     # All drawings stand on one page, where a name can be given only once.
-    prefix = f"{log.name}-{name}-".replace(" ", "-")
+    prefix = f"{anchor(log)}-{name}-".replace(" ", "-")
     return re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}", svg)
 
 
-def frames(folder: Path, label: str) -> dict[int, Path]:
-    """Return the pictures of a GAN's digits by their epoch, in order."""
-    found = {}
-    for path in folder.glob(f"{label}*.png"):
-        if match := re.fullmatch(re.escape(label) + r"(\d\d+)", path.stem):
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
+def frames(folder: Path, log: Log) -> dict[int, Path]:
+    """Return the pictures of a GAN's digits by their epoch, in order; of other runs there are none.
+
+    Those of epochs that the log does not have are an older run's.
+    """
+    epochs = [int(row["epoch"]) for row in log.epochs if "generator loss" in row]
+    paths = {epoch: folder / f"{log.name}{epoch:02}.png" for epoch in epochs}
+    return {epoch: path for epoch, path in paths.items() if path.exists()}
 
 
-def pictures(folder: Path, label: str, caption: str) -> dict[str, Picture]:
+def pictures(folder: Path, log: Log, caption: str) -> dict[str, Picture]:
     """Return a run's grid of mismatches and its animation, by their ending, if it has them.
 
     Args:
         folder: where they are.
-        label: what their names begin with.
+        log: the run's.
         caption: what stands below each.
     """
     found = {}
+    label = log.name
     path = folder / f"{label}.png"
     if path.exists() and "-trials" in label:
         alt = f"Distributions of the accuracies, {label}"
@@ -233,7 +258,7 @@ def pictures(folder: Path, label: str, caption: str) -> dict[str, Picture]:
         found[".png"] = Picture(data_uri(path), f"Misread digits, {label}", caption, "grid")
     path = folder / f"{label}.gif"
     if path.exists():
-        stills = [*frames(folder, label).values()]
+        stills = [*frames(folder, log).values()]
         still = data_uri(stills[-1]) if stills else ""
         alt = f"Digits, epoch by epoch, {label}"
         found[".gif"] = Picture(data_uri(path), alt, f"{caption}, all epochs in turn", still=still)
@@ -255,7 +280,7 @@ def page(out: Path) -> str:
     logs = read_logs(out)
     if not logs:
         raise FileNotFoundError(
-            f"no run in {shown(out)} to report; python mnist/conv.py --epochs 1 makes one"
+            f"no run in {shown(out)} to report; {command_for('conv --epochs 1', out)} makes one"
         )
     logs.sort(key=lambda log: (ORDER.index(log.run) if log.run in ORDER else len(ORDER), log.name))
     published = sorted(read_logs(RESULTS), key=lambda log: (log.figure("epochs") or 0, log.name))
@@ -289,14 +314,9 @@ def main() -> None:
     )
     out = parser.parse_args().out
     path = out / "index.html"
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        content = page(out)
-        try:
-            temporary.write_text(content, encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        content = printable(page(out)).encode()
+        write_whole(path, content)
     except OSError as error:
         raise SystemExit(f"report: {error}") from None
     print(f"{shown(path)}, {len(content) / 1e6:.1f} MB")

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import draw
 from common.mnist import makegrid
-from common.run import ROOT, Run, find_device, seed, shown
+from common.run import ROOT, Run, command_for, find_device, seed, shown
 from common.weights import load_weights
 from mnist.cgan import Generator
 
@@ -53,7 +53,7 @@ def main() -> None:
             generator = run.place(load_weights(Generator, weights))
         except FileNotFoundError:
             raise SystemExit(
-                f"sample: no {shown(weights)}: python mnist/cgan.py trains it"
+                f"sample: no {shown(weights)}: {command_for('cgan', args.out)} trains it"
             ) from None
         except (OSError, ValueError) as error:
             raise SystemExit(f"sample: {error}") from None

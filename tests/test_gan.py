@@ -373,6 +373,14 @@ def test_killed_and_resumed_is_as_never_stopped(run: tuple[str, Path, str], tmp_
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
+    # Another judge's scores do not belong into the same log.
+    torch.manual_seed(0)
+    torch.save(ConvNet().state_dict(), tmp_path / "conv.pt")
+    done = run_script(name, *flags, "--resume")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(r"is of a run with judge \d.+, not \d.+: give the same flags", done.stderr)
+    shutil.copy(never / "conv.pt", tmp_path)
+
     # A finished run has nothing left to draw, and without its pictures no GIF can be made.
     for path in tmp_path.glob(f"{name}0?.png"):
         path.unlink()
@@ -394,8 +402,11 @@ def test_without_a_judge_training_goes_on_as_with_one(
     assert done.returncode == 0
     reason = f"no {path}"
     if content is not None:
-        reason = f"{path} is damaged, or holds other weights than ConvNet's"
-    line = f"{name}: no scores of the digits: {reason} (python mnist/conv.py trains it)"
+        reason = (
+            f"{path} is damaged, or holds other weights than ConvNet's: train it anew, or remove it"
+        )
+    command = f"python mnist/conv.py --out {tmp_path}"
+    line = f"{name}: no scores of the digits: {reason} ({command} trains it)"
     assert line in done.stderr.splitlines()  # beside it matplotlib may tell of its fonts
     assert "Traceback" not in done.stderr
     assert not re.search(r"^judge|Inception|^seconds of the scores", done.stdout, re.M)

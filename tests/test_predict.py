@@ -16,9 +16,10 @@ from torch import nn
 from common.batches import predict
 from common.calibration import calibration_error, error_by_chance, fit_temperature
 from common.mnist import mnist
-from common.own_digits import read_digit
+from common.own_digits import mnist_form, read_digit
 from common.weights import load_weights
 from mnist.conv import ConvNet
+from mnist.logit import Logit
 from mnist.predict import opinions
 from tests.conftest import run_script
 
@@ -360,13 +361,30 @@ def test_no_weights_or_damaged_ones_are_one_line(data: dict[str, Pixels], tmp_pa
     done = run_script("predict", str(good), "--out", str(tmp_path), *CPU)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        f"predict: no trained classifier in {tmp_path}; python mnist/conv"
+        f"predict: no trained classifier in {tmp_path};"
+        f" python mnist/conv.py --epochs 1 --out {tmp_path} trains one"
     )
     (tmp_path / "conv.pt").write_bytes(b"PK")
     done = run_script("predict", str(good), "--out", str(tmp_path), *CPU)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"predict: {tmp_path / 'conv.pt'} is damaged")
     assert done.stderr.count("\n") == 1
+    # Another's weights, if they are good, are asked all the same.
+    torch.save(Logit().state_dict(), tmp_path / "logit.pt")
+    done = run_script("predict", str(good), "--out", str(tmp_path), *CPU)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{good}\n  logit ") and done.stdout.count("\n") == 2
+    assert done.stderr.startswith(f"predict: {tmp_path / 'conv.pt'} is damaged")
+    assert done.stderr.count("\n") == 1
+
+
+def test_marks_lighter_and_darker_than_the_background() -> None:
+    """As much of the one as of the other: the drawing is whatever stands out the most."""
+    grey = np.full((40, 40, 4), (128, 128, 128, 255), np.uint8)
+    grey[8:32, 8:12, :3] = 228  # a bar on the left, and one as strong on the right
+    grey[8:32, 28:32, :3] = 28
+    digit = mnist_form(grey)
+    assert digit[:, 10:18].sum() == digit.sum() > 0
 
 
 def test_help_is_complete() -> None:

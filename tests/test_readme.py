@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 GUIDE = ROOT / "mnist" / "README.md"
 SCRIPTS = sorted(set(GUIDE.parent.glob("*.py")) - {GUIDE.parent / "__init__.py"})
 READMES = [ROOT / "README.md", *sorted((ROOT / "mnist").glob("README.md"))]
+WEIGHTS = "The weights in a program of your own"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
@@ -121,7 +122,7 @@ def excerpts() -> list[tuple[str, str, list[str]]]:
     """
     found = []
     for heading, text in guide_sections().items():
-        if heading in ("The digits", "A script as a template"):
+        if heading in ("The digits", WEIGHTS, "A script as a template"):
             continue
         for block in BLOCK.finditer(text):
             if block[1] in ("text", "python"):
@@ -203,6 +204,19 @@ def test_the_section_on_the_digits_prints_what_it_says(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     names["write_idx"](tmp_path / "array.gz", array)
     np.testing.assert_array_equal(read_idx(tmp_path / "array.gz"), array)
+
+
+def test_the_weights_in_a_program_of_ones_own(
+    trained_conv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program as it stands, in a folder where conv has been trained."""
+    (_, program), (_, printed) = BLOCK.findall(guide_sections()[WEIGHTS])
+    (tmp_path / "mnist/out").mkdir(parents=True)
+    shutil.copy(trained_conv, tmp_path / "mnist/out")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        exec(program, {})
+    assert output.getvalue() == printed
 
 
 def test_the_steps_to_a_script_of_ones_own(tmp_path: Path) -> None:

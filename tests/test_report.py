@@ -1,9 +1,11 @@
 """The logs read back, and the page of all runs: its content, and how it fares in a browser."""
 
 import base64
+import os
 import re
 import shutil
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -233,6 +235,63 @@ def test_pictures_of_an_older_run_are_not_this_ones(tmp_path: Path) -> None:
     assert [frame.caption for frame in ended.frames] == ["1", "2"] and len(ended.pictures) == 1
 
 
+def test_a_gan_without_scores_at_its_first_or_last_epoch(tmp_path: Path) -> None:
+    log = GAN_LOG.split("Epoch: 2")[0]
+    losses = "Epoch: {}    10:14:02    Median loss for discriminator: 0.7\tgenerator: 1.4\n"
+    (tmp_path / "cgan.log").write_text(log + losses.format(2))
+    page = report.page(tmp_path)
+    assert "Frechet distance over 1 epoch, from 2.16 to 2.16" in page
+    assert "generator loss over 2 epochs, from 2.026 to 1.4" in page
+
+
+def test_pictures_of_a_script_with_a_number_are_no_frames(tmp_path: Path) -> None:
+    """conv10 is a script of one's own, and conv10.png not conv's tenth epoch."""
+    (tmp_path / "conv.log").write_text(CONV_LOG)
+    for name in ("conv", "conv10", "conv03"):
+        Image.new("L", (4, 4)).save(tmp_path / f"{name}.png")
+    section = report.section(read_log(tmp_path / "conv.log"), tmp_path, [])
+    assert section.frames == [] and len(section.pictures) == 1
+
+
+def test_the_end_of_an_animation_is_this_runs(tmp_path: Path) -> None:
+    for epoch in (1, 2, 20):
+        Image.new("L", (4, 4), epoch).save(tmp_path / f"cgan{epoch:02}.png")
+    Image.new("L", (4, 4)).save(tmp_path / "cgan.gif")
+    (tmp_path / "cgan.log").write_text(f"{GAN_LOG}seconds: 9.0 in all\n")
+    (moving,) = report.section(read_log(tmp_path / "cgan.log"), tmp_path, []).pictures
+    assert moving.still == report.data_uri(tmp_path / "cgan02.png")
+
+
+@pytest.mark.parametrize("name", ["conv (1)", "runs\\conv", 'a"b', os.fsdecode(b"conv \xff")])
+def test_any_name_of_a_log(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.log").write_text(CONV_LOG)
+    done = run_script("report", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert page.texts["h2"] == [name.encode(errors="backslashreplace").decode()]
+    assert all(re.fullmatch(r"[\w.-]+", one) for one in page.names)
+    links = [address for address in page.addresses if address[0] == "#"]
+    assert links and all(link[1:] in page.names for link in links)
+
+
+def test_what_an_unfinished_run_says_of_itself(tmp_path: Path) -> None:
+    def told(log: str, name: str = "conv") -> str:
+        path = tmp_path / f"{name}.log"
+        path.write_text(log)
+        return report.section(read_log(path), tmp_path, []).progress
+
+    assert told(re.sub("seconds: 1,500.9", "seconds: 0.0", CONV_LOG)) == ""
+    assert told(CONV_LOG.split("  2.  ")[0]) == "1 of 3 epochs done"
+    assert told(CONV_LOG.split("device")[0]) == "0 of ? epochs done"
+    study = CONV_LOG.split("  1.  ")[0].replace("conv.py", "swa.py --trials 4")
+    for seed in (0, 1):
+        (tmp_path / f"swa-trials.seed-{seed}.json").write_text("{}")
+    assert told(study, "swa-trials") == "2 of 4 trials done"
+    assert read_log(tmp_path / "conv.log").figure("seed") is None
+    (tmp_path / "conv.log").write_text(CONV_LOG.replace("seed: 5", "seed: -5"))
+    assert read_log(tmp_path / "conv.log").figure("seed") == -5
+
+
 def sections(html: str) -> dict[str, str]:
     """Return the HTML of the runs' sections by their headings."""
     parts = ["<section " + part for part in html.split("<section ")[1:]]
@@ -252,6 +311,8 @@ def test_page_tells_of_every_run(out: Path, html: str) -> None:
         (text,) = Page(section).texts["section"]
         for part in (logs[name].header[0][1], logs[name].text.strip(), *told[name]):
             assert part in text
+        shown = section.split("<details>")[0]
+        assert all(": ".join(line) in unescape(shown) for line in logs[name].header[1:])
         assert section.count("<svg ") == 2
     # What a log says is text, never markup.
     assert "<b>" not in html and "&lt;b&gt;" in html
@@ -314,7 +375,8 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
     done = run_script("report", "--out", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"report: no run in {tmp_path} to report; python mnist/conv.py --epochs 1 makes one\n"
+        f"report: no run in {tmp_path} to report;"
+        f" python mnist/conv.py --epochs 1 --out {tmp_path} makes one\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,9 +31,14 @@ RUNS = [  # long enough to be killed in the middle, and short enough for a test;
 ]
 
 
-def start(name: str, flags: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "mnist" / f"{name}.py"), *flags]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(name: str, flags: list[str], cwd: Path | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "mnist" / f"{name}.py"), *flags],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
@@ -88,20 +94,19 @@ def test_killed_at_random_and_resumed_is_as_never_stopped(
 
 
 def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
-    out = tmp_path / "my out"
-    flags = ["--data", str(few_digits), "--epochs", "20", "--batch-size", "4", "--out", str(out)]
-    with start("conv", flags) as process:
+    flags = ["--data", str(few_digits), "--epochs", "20", "--batch-size", "4", "--out", "my out"]
+    with start("conv", flags, cwd=tmp_path) as process:
         wait_for_epoch(process, 2)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         errors = process.stderr.read()
     assert process.returncode == 130
-    command = f"python mnist/conv.py {shlex.join(flags)} --resume"
+    command = f"python {ROOT / 'mnist/conv.py'} {shlex.join(flags)} --resume"
     assert errors == f"\nstopped; to go on: {command}\n"
-    # What the line says works as it stands, from the repository.
+    # What the line says works as it stands, from the same folder.
     done = subprocess.run(
         [sys.executable, *shlex.split(command)[1:]],
-        cwd=ROOT,
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
@@ -125,12 +130,65 @@ def test_ctrl_c_while_a_file_is_written(
     monkeypatch.setattr("sys.argv", ["mnist/conv.py", "--out", str(tmp_path)])
     args = argument_parser("", epochs=1, batch_size=1, lr=1.0).parse_args()
     with pytest.raises(SystemExit) as stop, Run("conv", args) as run:
-        run._save(tmp_path / "conv.pt", lambda file: torch.save(Interrupting(), file))
+        run._save_states(tmp_path / "conv.pt", Interrupting())
         raise AssertionError("Ctrl-C was lost")
     assert stop.value.code == 130
     assert "stopped; to go on: python " in capsys.readouterr().err
     assert torch.load(tmp_path / "conv.pt", weights_only=False) == {"weight": 1.0}
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_output_that_nobody_reads_any_more_is_one_clear_line(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    flags = ["--data", str(few_digits), "--epochs", "100", "--out", str(tmp_path)]
+    with start("logit", flags) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 1
+    assert errors == (
+        "logit: cannot print: Broken pipe; to go on:"
+        f" python {ROOT / 'mnist/logit.py'} {shlex.join(flags)} --resume\n"
+    )
+
+
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(few_digits: Path, tmp_path: Path) -> None:
+    """No file may grow over a megabyte, as if the disk were full then."""
+    flags = ("--data", str(few_digits), "--epochs", "1", "--out", str(tmp_path))
+    assert run_script("conv", *flags).returncode == 0
+    good = (tmp_path / "conv.pt").read_bytes()
+    command = [sys.executable, str(ROOT / "mnist/conv.py"), *flags]
+    limited = f"ulimit -f 1000; exec {shlex.join(command)}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"conv: cannot write to {tmp_path}: [Errno 27] File too large\n"
+    assert (tmp_path / "conv.pt").read_bytes() == good
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["conv.log", "conv.png", "conv.pt"]
+
+
+def test_a_run_that_cannot_start_loses_nothing(few_digits: Path, tmp_path: Path) -> None:
+    flags = ("--data", str(few_digits), "--epochs", "1", "--out", str(tmp_path))
+    assert run_script("logit", *flags).returncode == 0
+    good = (tmp_path / "logit.resume.pt").read_bytes()
+    (tmp_path / "logit.log").unlink()
+    (tmp_path / "logit.log").mkdir()
+    done = run_script("logit", *flags)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"logit: cannot write to {tmp_path}: ")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "logit.resume.pt").read_bytes() == good
+
+
+def test_names_that_are_no_text(few_digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / os.fsdecode(b"digits \xff")
+    data.symlink_to(few_digits)
+    done = run_script("logit", "--data", str(data), "--epochs", "1", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    command = (tmp_path / "logit.log").read_text().splitlines()[0]
+    assert f"--data '{tmp_path}/digits \\udcff'" in command
 
 
 def test_a_new_run_forgets_the_checkpoint_of_the_last(few_digits: Path, tmp_path: Path) -> None:
@@ -163,7 +221,19 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_line(
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == other_rate + "\n"
 
-    damaged = rf"logit: {re.escape(str(path))} is damaged: .+"
+    other = tmp_path / "other digits"
+    shutil.copytree(few_digits, other)
+    labels = other / "train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\0")
+    refused = run_script("logit", *flags, "--data", str(other), "--resume")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"logit: {re.escape(str(path))} is of a run with data of check sum \w{{8}}, not \w{{8}}:"
+        r" give the same flags, or leave out --resume\n",
+        refused.stderr,
+    )
+
+    damaged = rf"logit: {re.escape(str(path))} is damaged \(.+\): leave out --resume"
     weights = (tmp_path / "logit.pt").read_bytes()
     for content in (good[: len(good) // 2], b"", b"not a checkpoint at all", weights):
         path.write_bytes(content)

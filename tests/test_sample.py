@@ -100,11 +100,12 @@ def test_no_weights_or_damaged_ones_are_one_clear_line(out: Path, sample: Sample
     for damaged in (content[:-100], content[:100], b"", b"weights", b"a text", b".", others):
         path.write_bytes(damaged)
         line = f"sample: {path} is damaged, or holds other weights than Generator's"
+        line += ": train it anew, or remove it"
         assert sample("1", "--out", str(out)) == (line, "", "")
     path.unlink()
     done = run_script("sample", "1", "--out", str(out))
     assert done.returncode == 1
-    assert done.stderr == f"sample: no {path}: python mnist/cgan.py trains it\n"
+    assert done.stderr == f"sample: no {path}: python mnist/cgan.py --out {out} trains it\n"
     assert not (out / "sample.png").exists()
 
 
