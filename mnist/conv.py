@@ -3,9 +3,9 @@
 python mnist/conv.py                 # 50 epochs
 python mnist/conv.py --epochs 1      # a first look
 
-99.58 ± 0.04 % of the test digits after 50 epochs (3 seeds): mnist/results/conv-seed-0.log and on.
+99.58 ± 0.04 % of the test digits after 50 epochs (3 seeds): mnist/results/conv-seed-0.log to 2.
 After 1, 2, 10 and 35 epochs 99.15, 99.38, 99.59 and 99.60 % (3 seeds):
-mnist/results/conv-1-epoch-seed-0.log and on.
+mnist/results/conv-1-epoch-seed-0.log and so on.
 """
 
 import sys

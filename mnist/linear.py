@@ -3,7 +3,7 @@
 python mnist/linear.py               # 50 epochs
 python mnist/linear.py --epochs 5    # a first look
 
-98.97 % of the test digits after 50 epochs (seed 0): mnist/results/linear.log
+98.99 ± 0.04 % of the test digits after 50 epochs (3 seeds): mnist/results/linear-seed-0.log to 2.
 """
 
 import sys

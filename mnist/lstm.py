@@ -73,7 +73,7 @@ def train_epoch(
 
 def main() -> None:
     args = argument_parser(__doc__, epochs=40, batch_size=60, lr=0.003).parse_args()
-    with Run("lstm", args, bfloat16_pays=True) as run:
+    with Run("lstm", args) as run:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(RowLSTM())
         optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.01, fused=True)

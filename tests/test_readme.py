@@ -129,7 +129,9 @@ def excerpts() -> list[tuple[str, str, list[str]]]:
                 paragraph = text[: block.start()].rstrip().rpartition("\n\n")[2]
                 links = re.findall(r"\]\(([^)#]+)\)", paragraph)
                 assert links and paragraph.endswith(":"), f"{heading}: no link ahead of\n{block[2]}"
-                assert links[-1].endswith(".log" if block[1] == "text" else ".py"), links[-1]
+                assert links[-1].endswith((".log", ".txt") if block[1] == "text" else ".py"), links[
+                    -1
+                ]
                 found.append((heading, links[-1], block[2].splitlines()))
     return found
 

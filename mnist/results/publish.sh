@@ -14,6 +14,7 @@ publish() { # label script flags...
     $launch "mnist/$name.py" "$@" --out "$out" --resume
     [ "$label" = swa-trials ] && name=swa-trials
     for file in "$out/$name"*.{png,gif,txt}; do
+        [ "$label" = gan-float32 ] && continue # the log is for comparison, its pictures are alike
         [ -e "$file" ] && cp "$file" "mnist/results/$label${file#"$out/$name"}"
     done
     cp "$out/$name.log" "mnist/results/$label.log"
@@ -25,7 +26,10 @@ judged() { # the scores of generated digits come from a trained classifier
 }
 
 publish logit logit
-publish linear linear
+for seed in 0 1 2; do
+    publish "linear-seed-$seed" linear --seed "$seed"
+    publish "linear-float32-seed-$seed" linear --precision float32 --seed "$seed"
+done
 publish conv-3-epochs conv --epochs 3
 for seed in 0 1 2; do
     publish "conv-1-epoch-seed-$seed" conv --epochs 1 --seed "$seed"
@@ -45,6 +49,8 @@ publish simple-3-epochs simple --epochs 3
 publish simple-3-epochs-float32 simple --epochs 3 --precision float32
 judged gan
 publish gan gan
+judged gan-float32
+publish gan-float32 gan --precision float32
 judged cgan
 publish cgan cgan
 if [ ! -e mnist/results/sample.png ]; then
