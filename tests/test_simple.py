@@ -3,7 +3,6 @@
 import inspect
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -156,15 +155,9 @@ def test_simple_writes_all_its_files(few_digits: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("script", [simple, wsimple], ids=["simple", "wsimple"])
 @pytest.mark.parametrize(("epochs", "dropout"), [(3, 0.05), (20, 0.11), (50, 0.2), (100, 0.2)])
 def test_dropout_grows_with_the_epochs(
-    script: ModuleType,
-    epochs: int,
-    dropout: float,
-    few_digits: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    epochs: int, dropout: float, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[nn.Module] = []
 
@@ -172,11 +165,11 @@ def test_dropout_grows_with_the_epochs(
         trained.append(model)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(script, "train_epoch", stopped)
+    monkeypatch.setattr(simple, "train_epoch", stopped)
     flags = ["--data", str(few_digits), "--epochs", str(epochs), "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["script.py", *flags])
+    monkeypatch.setattr("sys.argv", ["simple.py", *flags])
     with pytest.raises(SystemExit, match="130"):
-        script.main()
+        simple.main()
     (model,) = trained
     shares = [layer.p for layer in model.modules() if isinstance(layer, ReLUDropout)]
     assert shares == [dropout] * 13
