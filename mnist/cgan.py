@@ -4,7 +4,7 @@ Both networks of gan.py are told the digit: the generator which to draw, the dis
 image is said to be. (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014,
 https://arxiv.org/abs/1411.1784)
 
-python mnist/cgan.py                 # 20 epochs
+python mnist/cgan.py                 # 20 epochs, up to an hour on 2 cores
 python mnist/cgan.py --epochs 4      # a first look
 python mnist/sample.py 2026          # then: these digits, drawn anew each time
 

@@ -5,7 +5,7 @@ tell them from the handwritten ones. (Goodfellow et al., "Generative Adversarial
 https://arxiv.org/abs/1406.2661; built of convolutions as by Radford, Metz and Chintala, 2015,
 https://arxiv.org/abs/1511.06434)
 
-python mnist/gan.py                  # 20 epochs
+python mnist/gan.py                  # 20 epochs, up to an hour on 2 cores
 python mnist/gan.py --epochs 4       # a first look
 
 After 20 epochs the Frechet distance of its digits from the test images, as conv sees them, is 1.29

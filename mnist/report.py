@@ -126,11 +126,7 @@ def section(log: Log, out: Path, published: list[Log]) -> Section:
         out: the folder of its pictures.
         published: the logs of published runs of the same script.
     """
-    epochs = log.figure("epochs")
-    # Compared with a run that was as long, or else with the longest.
-    nearest = max(
-        published, key=lambda one: (one.figure("epochs") == epochs, len(one.epochs)), default=None
-    )
+    nearest = max(published, key=lambda one: nearness(one, log), default=None)
     # Until a run has ended, what is there under its name is an older run's.
     own = pictures(out, log, "This run") if log.seconds is not None else {}
     others = pictures(RESULTS, nearest, f"Published, {nearest.name}") if nearest else {}
@@ -154,6 +150,25 @@ def section(log: Log, out: Path, published: list[Log]) -> Section:
         ],
         nearest=nearest,
         published=published,
+    )
+
+
+def nearness(published: Log, log: Log) -> tuple[bool, bool, bool, bool, int]:
+    """Return how well a published run compares with a run: of two, the greater does better.
+
+    That is one that was as long, has pictures, and is of the same precision and seed; or else the
+    longest.
+    """
+    pictured = any((RESULTS / f"{published.name}.{ending}").exists() for ending in ("png", "gif"))
+    precisions = [
+        dict(one.header).get("device", "").rpartition(", ")[2] for one in (published, log)
+    ]
+    return (
+        published.figure("epochs") == log.figure("epochs"),
+        pictured,
+        precisions[0] == precisions[1],
+        published.figure("seed") == log.figure("seed"),
+        len(published.epochs),
     )
 
 

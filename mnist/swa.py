@@ -6,7 +6,7 @@ of a half in place of a quarter.
 
 python mnist/swa.py                  # 50 epochs, the last 20 averaged
 python mnist/swa.py --epochs 5       # the last 2 averaged
-torchrun --nproc-per-node 2 mnist/swa.py --trials 8    # does it help? 8 pairs, on 2 cores
+torchrun --nproc-per-node 2 mnist/swa.py --trials 8    # does it help? 8 pairs, an hour
 
 99.53 % of the test digits after 50 epochs (seed 0): mnist/results/swa.log. In eight pairs
 averaging was a little worse than letting the rate fall: mnist/results/swa-trials.log

@@ -262,6 +262,25 @@ def test_the_end_of_an_animation_is_this_runs(tmp_path: Path) -> None:
     assert moving.still == report.data_uri(tmp_path / "cgan02.png")
 
 
+def test_a_run_is_compared_with_its_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    logs = []
+    for name, precision, seed, pictured in (
+        ("conv-float32-seed-5", "float32", 5, True),
+        ("conv-no-picture", "bfloat16", 5, False),
+        ("conv-seed-4", "bfloat16", 4, True),
+        ("conv-seed-5", "bfloat16", 5, True),
+    ):
+        text = CONV_LOG.replace("bfloat16", precision).replace("seed: 5", f"seed: {seed}")
+        (tmp_path / f"{name}.log").write_text(text)
+        logs.append(read_log(tmp_path / f"{name}.log"))
+        if pictured:
+            Image.new("L", (4, 4)).save(tmp_path / f"{name}.png")
+    for log in (logs[0], logs[2], logs[3]):
+        assert report.section(log, tmp_path, logs).nearest == log
+    assert report.section(logs[1], tmp_path, logs).nearest == logs[3]
+
+
 @pytest.mark.parametrize("name", ["conv (1)", "runs\\conv", 'a"b', os.fsdecode(b"conv \xff")])
 def test_any_name_of_a_log(name: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.log").write_text(CONV_LOG)
