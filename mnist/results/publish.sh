@@ -14,7 +14,7 @@ publish() { # label script flags...
     $launch "mnist/$name.py" "$@" --out "$out" --resume
     [ "$label" = swa-trials ] && name=swa-trials
     for file in "$out/$name"*.{png,gif,txt}; do
-        [ "$label" = gan-float32 ] && continue # the log is for comparison, its pictures are alike
+        [[ $label = *gan-float32 ]] && continue # the log is to compare; the pictures are alike
         [ -e "$file" ] && cp "$file" "mnist/results/$label${file#"$out/$name"}"
     done
     cp "$out/$name.log" "mnist/results/$label.log"
@@ -53,6 +53,8 @@ judged gan-float32
 publish gan-float32 gan --precision float32
 judged cgan
 publish cgan cgan
+judged cgan-float32
+publish cgan-float32 cgan --precision float32
 if [ ! -e mnist/results/sample.png ]; then
     python mnist/sample.py 2026 --seed 7 --out mnist/out/runs/cgan
     cp mnist/out/runs/cgan/sample.png mnist/results
