@@ -169,13 +169,13 @@ def main() -> None:
     models, refused = trained_classifiers(args.out, args.device)
     for line in refused:
         print(f"predict: {line}", file=sys.stderr)
-    if not models and not refused:
+    if not models:
+        if refused:  # the reasons stand above
+            raise SystemExit(1)
         raise SystemExit(
             f"predict: no trained classifier in {shown(args.out)};"
             f" {command_for('conv --epochs 1', args.out)} trains one"
         )
-    if not models:
-        raise SystemExit(1)
     try:
         if args.calibration:
             data = {key: torch.from_numpy(array) for key, array in mnist(args.data).items()}

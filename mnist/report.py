@@ -264,18 +264,17 @@ def pictures(folder: Path, log: Log, caption: str) -> dict[str, Picture]:
         caption: what stands below each.
     """
     found = {}
-    label = log.name
-    path = folder / f"{label}.png"
-    if path.exists() and "-trials" in label:
-        alt = f"Distributions of the accuracies, {label}"
+    path = folder / f"{log.name}.png"
+    if path.exists() and "-trials" in log.name:
+        alt = f"Distributions of the accuracies, {log.name}"
         found[".png"] = Picture(data_uri(path), alt, caption, "plot")
     elif path.exists():
-        found[".png"] = Picture(data_uri(path), f"Misread digits, {label}", caption, "grid")
-    path = folder / f"{label}.gif"
+        found[".png"] = Picture(data_uri(path), f"Misread digits, {log.name}", caption, "grid")
+    path = folder / f"{log.name}.gif"
     if path.exists():
         stills = [*frames(folder, log).values()]
         still = data_uri(stills[-1]) if stills else ""
-        alt = f"Digits, epoch by epoch, {label}"
+        alt = f"Digits, epoch by epoch, {log.name}"
         found[".gif"] = Picture(data_uri(path), alt, f"{caption}, all epochs in turn", still=still)
     return found
 

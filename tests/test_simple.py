@@ -155,21 +155,28 @@ def test_simple_writes_all_its_files(few_digits: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["simple", "wsimple"])
 @pytest.mark.parametrize(("epochs", "dropout"), [(3, 0.05), (20, 0.11), (50, 0.2), (100, 0.2)])
 def test_dropout_grows_with_the_epochs(
-    epochs: int, dropout: float, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    epochs: int,
+    dropout: float,
+    name: str,
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    script = {"simple": simple, "wsimple": wsimple}[name]
     trained: list[nn.Module] = []
 
     def stopped(model: nn.Module, *_: Any) -> float:
         trained.append(model)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simple, "train_epoch", stopped)
+    monkeypatch.setattr(script, "train_epoch", stopped)
     flags = ["--data", str(few_digits), "--epochs", str(epochs), "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["simple.py", *flags])
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *flags])
     with pytest.raises(SystemExit, match="130"):
-        simple.main()
+        script.main()
     (model,) = trained
     shares = [layer.p for layer in model.modules() if isinstance(layer, ReLUDropout)]
     assert shares == [dropout] * 13
