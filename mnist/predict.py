@@ -32,15 +32,14 @@ from common.weights import load_weights
 # or too sure of themselves. Fitted by --calibration on the last 10,000 training images, which the
 # network had not seen: `python mnist/NAME.py --validate --out DIR`, then
 # `python mnist/predict.py --calibration --out DIR`. That of swa was fitted to conv with the dropout
-# of swa, that of simple after three epochs, and that of wsimple to three epochs of simple with the
-# rate and the dropout of wsimple.
+# of swa, and that of simple and wsimple after three epochs of simple.
 CLASSIFIERS = {
     "logit": ("Logit", 0.994),
     "linear": ("Linear", 1.113),
     "conv": ("ConvNet", 0.571),
     "swa": ("ConvNet", 0.48),
     "simple": ("SimpNet", 0.708),
-    "wsimple": ("SimpNet", 0.768),
+    "wsimple": ("SimpNet", 0.708),
     "lstm": ("RowLSTM", 1.607),
 }
 GREYS = " .:-=+*#%@"
