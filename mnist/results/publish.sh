@@ -45,6 +45,9 @@ done
 publish swa swa
 publish lstm-seed-0 lstm
 publish lstm-seed-1 lstm --seed 1
+for seed in 0 1; do
+    publish "lstm-bfloat16-seed-$seed" lstm --precision bfloat16 --seed "$seed"
+done
 publish simple-3-epochs simple --epochs 3
 publish simple-3-epochs-float32 simple --epochs 3 --precision float32
 judged gan
