@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.speed import SCRIPTS, our_epoch, timed, training_data
 from common.batches import batches
-from common.run import device_name, keep_freed_memory
+from common.memory import keep_freed_memory
+from common.run import device_name
 from mnist import cgan, conv, gan, simple
 
 ROUNDS = 9

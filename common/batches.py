@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common.memory import keep_freed_memory, return_freed_memory
+
 
 def scaled(images: Tensor) -> Tensor:
     """Return pixels of 0 to 255, uint8, any shape, as float32 from -1 to 1."""
@@ -24,6 +26,9 @@ def batches(x: Tensor, y: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Ten
     operations of many small ones; with `index_select`, for a few rows several times faster than
     `x[index]`.
 
+    From the second such time on freed memory is kept; after the last batch it is given back
+    (`common.memory`).
+
     Args:
         x: (n, 1, 28, 28) uint8.
         y: (n,) int64.
@@ -34,11 +39,40 @@ def batches(x: Tensor, y: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Ten
     """
     order = torch.randperm(len(x), device=x.device)
     with tqdm(total=-(-len(x) // batch_size), disable=None, leave=False) as progress:
-        for index in order.split(8 * batch_size):
+        for number, index in enumerate(order.split(8 * batch_size)):
+            if number == 1:  # the first steps have left behind what stays
+                keep_freed_memory()
             images, labels = scaled(x.index_select(0, index)), y.index_select(0, index)
             for batch in zip(images.split(batch_size), labels.split(batch_size), strict=True):
                 yield batch
                 progress.update()
+    keep_freed_memory()  # where there were the first steps alone
+    return_freed_memory()
+
+
+class Losses:
+    """The losses of an epoch's steps, in one tensor on their device, which need not be waited for.
+
+    A list of them would do, but for the memory: each would lie where there was room in the middle
+    of its step, and stay, and hold open a gap between what the next steps need.
+    """
+
+    def __init__(self) -> None:
+        self._values = torch.empty(0)
+        self._count = 0
+
+    def append(self, loss: Tensor) -> None:
+        """Add a step's loss or losses, of the same shape each time, without gradient."""
+        if self._count == 0:
+            self._values = loss.new_empty(1024, *loss.shape)
+        elif self._count == len(self._values):
+            self._values = torch.cat([self._values, torch.empty_like(self._values)])
+        self._values[self._count] = loss
+        self._count += 1
+
+    def stack(self) -> Tensor:
+        """Return all of them, (steps, ...)."""
+        return self._values[: self._count]
 
 
 def joined(parts: Iterable[Tensor], length: int) -> Tensor:

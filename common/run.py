@@ -4,7 +4,6 @@ Nothing here decides how a network is trained; that stands in the scripts.
 """
 
 import argparse
-import ctypes
 import io
 import math
 import os
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from common.grid import mismatch_grid, mismatch_lines, mismatches
+from common.memory import map_large_blocks
 from common.mnist import mnist
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -127,7 +127,7 @@ class Run:
         self._seconds = 0.0  # of the epochs that are finished
         self._images = 0
         self._checksum = 0  # of all four arrays of the data
-        keep_freed_memory()
+        map_large_blocks()
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")  # TF32 where the device has it
         torch.backends.cudnn.benchmark = True
@@ -575,19 +575,6 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
     if waiting and callable(usual):
         usual(signal.SIGINT, None)  # raises KeyboardInterrupt
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step, and not give it back to the system.
-
-    Each step allocates the same activations anew. By default every block over 128 KiB (in time,
-    up to 32 MiB) goes back when it is freed, and the next step pays for each of its pages again.
-    Source: mallopt(3).
-    """
-    if platform.libc_ver()[0] == "glibc":
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, at its highest
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def _finite(states: Any) -> bool:

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.batches import batches, draw
+from common.batches import Losses, batches, draw
 from common.course import finish
 from common.layers import Conv2d, ConvTranspose2d, Sigmoid
 from common.mnist import makegrid
@@ -95,7 +95,7 @@ def train_epoch(
     """Take a step of each network a batch; return the median losses, discriminator's first."""
     generator.train()
     discriminator.train()
-    losses = []
+    losses = Losses()
     for images, labels in batches:
         latent = torch.randn(len(images), 100, 1, 1, device=images.device)
         asked = torch.randint(10, labels.shape, device=images.device)
@@ -125,7 +125,7 @@ def train_epoch(
 
         averaged.update_parameters(generator)
         losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
-    return torch.stack(losses).quantile(0.5, dim=0).tolist()
+    return losses.stack().quantile(0.5, dim=0).tolist()
 
 
 def main() -> None:

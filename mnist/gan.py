@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.batches import batches, draw
+from common.batches import Losses, batches, draw
 from common.course import finish
 from common.layers import Conv2d, ConvTranspose2d, Sigmoid
 from common.mnist import makegrid
@@ -89,7 +89,7 @@ def train_epoch(
     """Take a step of each network a batch; return the median losses, discriminator's first."""
     generator.train()
     discriminator.train()
-    losses = []
+    losses = Losses()
     for images, _ in batches:
         # Twice as many as there are images, for a less noisy gradient in the generator's step.
         latent = torch.randn(2 * len(images), 100, 1, 1, device=images.device)
@@ -119,7 +119,7 @@ def train_epoch(
 
         averaged.update_parameters(generator)
         losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
-    return torch.stack(losses).quantile(0.5, dim=0).tolist()
+    return losses.stack().quantile(0.5, dim=0).tolist()
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.batches import accuracy, batches, predict
+from common.batches import Losses, accuracy, batches, predict
 from common.run import Run, argument_parser
 
 
@@ -39,7 +39,7 @@ def train_epoch(
 ) -> float:
     """Take one step a batch, and return the mean loss."""
     model.train()
-    losses = []
+    losses = Losses()
     for images, labels in batches:
         optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
@@ -49,7 +49,8 @@ def train_epoch(
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-    return torch.stack(losses).mean().item()
+        del logits, loss  # and the graph, lest it take up room in the next forward pass
+    return losses.stack().mean().item()
 
 
 def main() -> None:

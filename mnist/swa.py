@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.batches import accuracy, batches, predict
+from common.batches import Losses, accuracy, batches, predict
 from common.dropout import ReLUDropout
 from common.run import Run, argument_parser, positive, random_states, set_random_states
 from common.trials import join_processes, study
@@ -67,7 +67,7 @@ def train_epoch(
 ) -> float:
     """Take one step a batch, and return the mean loss."""
     model.train()
-    losses = []
+    losses = Losses()
     for images, labels in batches:
         optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
@@ -77,7 +77,8 @@ def train_epoch(
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-    return torch.stack(losses).mean().item()
+        del logits, loss  # and the graph, lest it take up room in the next forward pass
+    return losses.stack().mean().item()
 
 
 def beginning(run: Run, images: int) -> tuple[ConvNet, torch.optim.Optimizer, LRScheduler]:

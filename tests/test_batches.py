@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.batches import batches, joined, pixels, scaled
+from common.batches import Losses, batches, joined, pixels, scaled
 
 
 @pytest.mark.parametrize(("images", "size"), [(1234, 100), (800, 100), (7, 100), (1, 1)])
@@ -39,6 +39,26 @@ def test_pixels_are_scaled_from_minus_1_to_1_and_back() -> None:
     assert scaled(x).dtype == torch.float32
     assert scaled(x)[[0, 255]].tolist() == pytest.approx([-1, 1], abs=1e-6)
     assert torch.equal(pixels(scaled(x)), x)
+
+
+@pytest.mark.parametrize("steps", [1, 1023, 1024, 1025, 5000])
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_losses_are_those_that_were_added(steps: int, shape: tuple[int, ...]) -> None:
+    values = torch.randn(steps, *shape)
+    losses = Losses()
+    for value in values:
+        losses.append(value)
+    assert torch.equal(losses.stack(), values)
+
+
+def test_losses_keep_no_tensor_that_was_added() -> None:
+    losses, loss = Losses(), torch.tensor(2.5)
+    losses.append(loss)
+    alive = weakref.ref(loss)
+    loss.zero_()
+    del loss
+    assert alive() is None
+    assert losses.stack().tolist() == [2.5]
 
 
 @pytest.mark.parametrize("lengths", [[3, 3, 1], [4], [0], []])

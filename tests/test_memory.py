@@ -1,0 +1,79 @@
+"""Freed memory is kept from step to step, and nothing of a step stays in its midst."""
+
+import importlib
+import inspect
+import json
+import platform
+import subprocess
+import sys
+import weakref
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR
+
+from tests.conftest import ROOT
+
+PROGRAM = """
+import json, re, sys
+import torch
+from common.batches import batches
+from common.run import Run, argument_parser
+
+def memory():  # resident now, MB
+    return int(re.search(r"VmRSS:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 2**10
+
+def on_heap(tensor):
+    return any(
+        int(start, 16) <= tensor.data_ptr() < int(end, 16)
+        for start, end in re.findall(r"(\\w+)-(\\w+) .*\\[heap\\]", open("/proc/self/maps").read())
+    )
+
+Run("test", argument_parser(None, 1, 10, 0.1).parse_args([]))
+x, y = torch.zeros(170, 1, 28, 28, dtype=torch.uint8), torch.zeros(170, dtype=torch.int64)
+kept, within = [], []
+for _ in batches(x, y, 10):
+    large = [torch.ones(2**20) for _ in range(20)]  # 4 MB each
+    kept.append(all(map(on_heap, large)))
+    del large
+    within.append(memory())
+print(json.dumps({"kept": kept, "within": within, "after": memory()}))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory alone")
+def test_freed_memory_is_kept_from_the_second_lot_of_batches_to_the_last() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found["kept"] == [False] * 8 + [True] * 9
+    first, within = max(found["within"][:8]), min(found["within"][8:])
+    assert within > first + 70  # of the 80 MB that are freed in each step
+    assert found["after"] < first + 20
+
+
+@pytest.mark.parametrize("name", ["logit", "linear", "conv", "swa", "simple", "wsimple", "lstm"])
+def test_nothing_of_a_step_is_left_in_the_next_forward_pass(name: str) -> None:
+    class Network(nn.Module):
+        before: weakref.ref[Tensor] | None = None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(784, 10)
+
+        def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+            assert self.before is None or self.before() is None
+            logits = self.layer(x.flatten(1))
+            self.before = weakref.ref(logits)
+            return (logits, logits) if name == "lstm" else logits
+
+    train_epoch = importlib.import_module(f"mnist.{name}").train_epoch
+    network = Network()
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    data = [(torch.rand(4, 1, 28, 28), torch.zeros(4, dtype=torch.int64)) for _ in range(3)]
+    extra = [1] if "reach" in inspect.signature(train_epoch).parameters else []
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=False)
+    train_epoch(network, optimizer, ConstantLR(optimizer), autocast, data, *extra)
+    assert network.before is not None
