@@ -14,7 +14,7 @@ publish() { # label script flags...
     $launch "mnist/$name.py" "$@" --out "$out" --resume
     [ "$label" = swa-trials ] && name=swa-trials
     for file in "$out/$name"*.{png,gif,txt}; do
-        [[ $label = *gan-float32 ]] && continue # the log is to compare; the pictures are alike
+        [[ $label = *gan-*float32 ]] && continue # the log is to compare; the pictures are alike
         [ -e "$file" ] && cp "$file" "mnist/results/$label${file#"$out/$name"}"
     done
     cp "$out/$name.log" "mnist/results/$label.log"
@@ -48,10 +48,14 @@ publish lstm-seed-1 lstm --seed 1
 for seed in 0 1; do
     publish "lstm-bfloat16-seed-$seed" lstm --precision bfloat16 --seed "$seed"
 done
+publish simple-1-epoch simple --epochs 1
+publish simple-1-epoch-float32 simple --epochs 1 --precision float32
 publish simple-3-epochs simple --epochs 3
 publish simple-3-epochs-float32 simple --epochs 3 --precision float32
 judged gan
 publish gan gan
+judged gan-4-epochs-float32
+publish gan-4-epochs-float32 gan --epochs 4 --precision float32
 judged gan-float32
 publish gan-float32 gan --precision float32
 judged cgan
