@@ -3,6 +3,8 @@
 import math
 import re
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -322,8 +324,11 @@ def test_bad_pictures_are_a_line_each(
     enlarged(data["X"][0]).save(good)
     content = good.read_bytes()
     rng = np.random.default_rng(0)
+    header = b"IHDR" + struct.pack(">2I", 20_000, 20_000) + content[24:29]  # other sides
+    large = content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
     told = {
         "text.png": (b"a digit", "no picture"),
+        "large.png": (large, "too large: make it 178,956,970 pixels or less"),
         "empty.png": (b"", "an empty file"),
         "half.png": (content[: len(content) // 2], "damaged"),
         "none.png": (None, "cannot read {}: No such file"),

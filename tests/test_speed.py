@@ -2,8 +2,10 @@
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -121,3 +123,17 @@ def test_bad_arguments_of_the_benchmark_are_one_clear_line(flags: list[str], rea
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(reason)
+
+
+@pytest.mark.parametrize("program", ["speed", "parts"])
+def test_without_data_a_benchmark_ends_with_one_clear_line(program: str, tmp_path: Path) -> None:
+    for name in ("bench", "common", "mnist"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("out", "data"))
+    data = tmp_path / "mnist/data"
+    data.mkdir()
+    (data / "t10k-images-idx3-ubyte").touch()  # with none at all they would be fetched
+    command = [sys.executable, str(tmp_path / f"bench/{program}.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"bench: {data}: train-images-idx3-ubyte, ")
+    assert done.stderr.count("\n") == 1
