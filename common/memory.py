@@ -17,8 +17,10 @@ Sources: mallopt(3), malloc_trim(3).
 
 import ctypes
 import platform
+import sys
 
-LIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+LIBC = ctypes.CDLL(None) if GLIBC else None
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 

@@ -56,7 +56,10 @@ def argument_parser(
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """The docstring as it stands, and each flag's default."""
 
-    parser = argparse.ArgumentParser(description=description, formatter_class=Formatter)
+    # Flags in full, as the log's header and those who read it need them.
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=Formatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--epochs", type=positive(int), default=epochs, metavar="N", help="passes over the data")
     add("--batch-size", type=positive(int), default=batch_size, metavar="N", help="images a step")
@@ -189,9 +192,17 @@ class Run:
         numbers are set back to where the interrupted run's last finished epoch left them, the log
         likewise, and the epochs go on from there.
 
+        Ends the program with one line if torchrun started several processes: all of them would
+        write the same files.
+
         Args:
             parts: whatever changes from epoch to epoch: models, optimizers, schedules, averages.
         """
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun sets it
+            raise SystemExit(
+                f"{self.name}: runs in one process: start it with python in place of torchrun"
+                " (only the trials of swa.py can be spread)"
+            )
         first = self._resumed(parts) if self.args.resume else 1
         if first == 1:
             with self._writing():
@@ -493,6 +504,8 @@ def device_name(device: torch.device) -> str:
     name = platform.processor() or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
+    elif device.type == "xpu":
+        name = torch.xpu.get_device_name(device)
     elif device.type == "cpu" and Path("/proc/cpuinfo").exists():
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
         name = found[1] if found else name
@@ -551,7 +564,9 @@ def _peak_memory() -> str:
     status = Path("/proc/self/status")
     if status.exists():  # Linux, where getrusage() would count what the parent held at the start
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-        peak = int(found[1]) / 2**10 if found else 0.0
+        if found is None:
+            return ""
+        peak = int(found[1]) / 2**10
     elif sys.platform == "darwin":
         import resource
 

@@ -116,6 +116,10 @@ class Judge:
             x_test: (n, 1, 28, 28) uint8.
             y_test: (n,) int64.
             tested: what the last two are, in words.
+
+        Raises:
+            ValueError: the training images' features are no distance from the test images': the
+                classifier tells no images apart, or both are the same images.
         """
         self._tested = tested
         classifier.eval()
@@ -130,6 +134,10 @@ class Judge:
             self.temperature = 1.0
         self._test = gaussian(features)
         self.unit = frechet_distance(gaussian(self.look(x_train)[0]), self._test)
+        if not self.unit > 1e-9 * self._test.factor.square().sum():  # but for rounding 0
+            raise ValueError(
+                f"the classifier sees no difference between training and {tested}, or there is none"
+            )
         self.reference = {
             ASKED: 100 * (predicted == y_test).double().mean().item(),
             DISTANCE: 1.0,
@@ -188,7 +196,7 @@ def trained_judge(
 ) -> Judge | None:
     """Return the judge with the weights of `out/conv.pt`, and tell of it in the log's header.
 
-    None, and a line to stderr, if they are not there.
+    None, and a line to stderr, if they are not there, or are of no use.
 
     Args:
         run: the run whose digits are to be judged.
@@ -198,8 +206,10 @@ def trained_judge(
         y_test: (n,) int64.
     """
     path = run.args.out / "conv.pt"
+    x_train = x_train[:10_000]
     try:
         classifier = run.place(load_weights(kind, path))
+        judge = Judge(classifier, x_train, x_test, y_test, run.tested)
     except (OSError, ValueError) as error:
         reason = f"no {shown(path)}" if isinstance(error, FileNotFoundError) else str(error)
         print(
@@ -208,8 +218,6 @@ def trained_judge(
             file=sys.stderr,
         )
         return None
-    x_train = x_train[:10_000]
-    judge = Judge(classifier, x_train, x_test, y_test, run.tested)
     run.header.append(
         f"judge: {shown(path)}, {judge.reference[ASKED]:.2f}% of the {run.tested} read right,"
         f" temperature {judge.temperature:.3f}; {DISTANCE} of {len(x_train):,} training images:"

@@ -156,7 +156,7 @@ def section(log: Log, out: Path, published: list[Log]) -> Section:
 def nearness(published: Log, log: Log) -> tuple[bool, bool, bool, bool, int]:
     """Return how well a published run compares with a run: of two, the greater does better.
 
-    That is one that was as long, has pictures, and is of the same precision and seed; or else the
+    That is one that has pictures, was as long, and is of the same precision and seed; or else the
     longest.
     """
     pictured = any((RESULTS / f"{published.name}.{ending}").exists() for ending in ("png", "gif"))
@@ -164,8 +164,8 @@ def nearness(published: Log, log: Log) -> tuple[bool, bool, bool, bool, int]:
         dict(one.header).get("device", "").rpartition(", ")[2] for one in (published, log)
     ]
     return (
-        published.figure("epochs") == log.figure("epochs"),
         pictured,
+        published.figure("epochs") == log.figure("epochs"),
         precisions[0] == precisions[1],
         published.figure("seed") == log.figure("seed"),
         len(published.epochs),
@@ -183,7 +183,9 @@ def progress(log: Log, out: Path) -> str:
         return ""
     trials = re.search(r"--trials[ =](\d+)", log.header[0][1])
     if trials:
-        return f"{len([*out.glob(f'{log.run}.seed-*.json')])} of {trials[1]} trials done"
+        first, count = int(log.figure("seed") or 0), int(trials[1])
+        paths = [out / f"{log.run}.seed-{seed}.json" for seed in range(first, first + count)]
+        return f"{sum(path.exists() for path in paths)} of {count} trials done"
     return f"{len(log.epochs)} of {log.figure('epochs') or '?'} epochs done"
 
 

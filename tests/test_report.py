@@ -279,6 +279,10 @@ def test_a_run_is_compared_with_its_like(tmp_path: Path, monkeypatch: pytest.Mon
     for log in (logs[0], logs[2], logs[3]):
         assert report.section(log, tmp_path, logs).nearest == log
     assert report.section(logs[1], tmp_path, logs).nearest == logs[3]
+    # Rather one of another length than one without pictures.
+    (tmp_path / "short.log").write_text(CONV_LOG.replace("epochs: 3,", "epochs: 2,"))
+    short = read_log(tmp_path / "short.log")
+    assert report.section(short, tmp_path, [*logs, short]).nearest == logs[3]
 
 
 @pytest.mark.parametrize("name", ["conv (1)", "runs\\conv", 'a"b', os.fsdecode(b"conv \xff")])
@@ -303,7 +307,7 @@ def test_what_an_unfinished_run_says_of_itself(tmp_path: Path) -> None:
     assert told(CONV_LOG.split("  2.  ")[0]) == "1 of 3 epochs done"
     assert told(CONV_LOG.split("device")[0]) == "0 of ? epochs done"
     study = CONV_LOG.split("  1.  ")[0].replace("conv.py", "swa.py --trials 4")
-    for seed in (0, 1):
+    for seed in (5, 8, 9):  # the last from a study of more
         (tmp_path / f"swa-trials.seed-{seed}.json").write_text("{}")
     assert told(study, "swa-trials") == "2 of 4 trials done"
     assert read_log(tmp_path / "conv.log").figure("seed") is None

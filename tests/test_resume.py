@@ -182,6 +182,16 @@ def test_a_run_that_cannot_start_loses_nothing(few_digits: Path, tmp_path: Path)
     assert (tmp_path / "logit.resume.pt").read_bytes() == good
 
 
+def test_several_processes_are_refused_before_they_write(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun does
+    done = run_script("conv", "--data", str(few_digits), "--out", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("conv: runs in one process: ") and done.stderr.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
 def test_names_that_are_no_text(few_digits: Path, tmp_path: Path) -> None:
     data = tmp_path / os.fsdecode(b"digits \xff")
     data.symlink_to(few_digits)

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from common.course import course_picture, gif
 from common.mnist import mnist
+from common.run import Run, argument_parser
 from common.scores import (
     Judge,
     frechet_distance,
     gaussian,
     inception_score,
     smallest_share,
+    trained_judge,
 )
 from common.weights import load_weights
 from mnist.conv import ConvNet
@@ -161,6 +163,24 @@ def test_scores_of_a_single_training_image_are_finite(trained_conv: Path, data: 
     x_train, _, x_test, y_test = data
     judge = Judge(load_weights(ConvNet, trained_conv), x_train[:1], x_test[:100], y_test[:100])
     assert 0 < judge.unit < math.inf
+
+
+def test_a_judge_that_tells_nothing_apart_is_none(
+    data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x_train, _, x_test, y_test = data
+    dead = ConvNet()
+    for parameter in dead.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.save(dead.state_dict(), tmp_path / "conv.pt")
+    args = argument_parser(None, 1, 1, 1.0).parse_args(["--out", str(tmp_path), "--device", "cpu"])
+    run = Run("gan", args)
+    assert trained_judge(run, ConvNet, x_train[:200], x_test[:100], y_test[:100]) is None
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "gan: no scores of the digits: the classifier sees no difference between"
+    )
+    assert told.count("\n") == 1 and run.header == []
 
 
 def test_line(judge: Judge) -> None:
