@@ -7,7 +7,8 @@ leaves behind small things that stay: an optimizer's state, the kernels that wer
 shapes. Among kept blocks they would lie scattered over the whole, and the free memory between them
 would be in pieces ever less fit for the large tensors. During the first steps, therefore, large
 blocks are mapped each on its own, and what stays comes to lie together. And when an epoch is over,
-what is free goes back once, so that gaps do not add up from epoch to epoch.
+what is free goes back once, so that gaps add up less. (Some do: small blocks that were freed glibc
+keeps for the like of them, wherever they lie.)
 
 `common.run.Run` begins with the first steps' way, `common.batches.batches` sees to the rest.
 Elsewhere than with glibc all three functions do nothing.
