@@ -1,4 +1,7 @@
-"""glibc's memory: kept from step to step, and not broken up by what stays.
+"""Memory: nothing loaded that is not used, and glibc's kept from step to step in one piece.
+
+torch's optimizers import its compiler at their first call, only to tell it which of their functions
+it must leave alone: 70 MB and a second, for something that no script here uses.
 
 Each training step allocates the same large tensors anew. By default glibc gives every block of
 more than 128 KiB (in time, of more than up to 32 MiB) back to the system when it is freed, and the
@@ -10,20 +13,49 @@ blocks are mapped each on its own, and what stays comes to lie together. And whe
 what is free goes back once, so that gaps add up less. (Some do: small blocks that were freed glibc
 keeps for the like of them, wherever they lie.)
 
-`common.run.Run` begins with the first steps' way, `common.batches.batches` sees to the rest.
-Elsewhere than with glibc all three functions do nothing.
+`common.run.Run` leaves out the compiler and begins with the first steps' way,
+`common.batches.batches` sees to the rest. Elsewhere than with glibc the last three functions do
+nothing.
 
-Sources: mallopt(3), malloc_trim(3).
+Sources: torch/_compile.py and torch/optim/optimizer.py of torch 2.13; mallopt(3), malloc_trim(3).
 """
 
 import ctypes
 import platform
 import sys
+from typing import Any
+
+import torch
+from torch.optim import SGD, Adam, Optimizer
 
 GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 LIBC = ctypes.CDLL(None) if GLIBC else None
 
+ANSWER = "__dynamo_disable"  # torch/_compile.py
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def leave_out_compiler() -> None:
+    """Have SGD, Adam and what derives from it (AdamW) not import torch's compiler.
+
+    `torch.compile` still works, of their steps, too. Versions of torch whose source was not read
+    for this keep their ways, and so does a program that has made an optimizer before.
+    """
+    marked: list[Any] = [  # each asks the compiler once, and keeps the answer
+        Optimizer.add_param_group,
+        Optimizer.load_state_dict,
+        Optimizer.state_dict,
+        Optimizer.zero_grad,
+    ]
+    if not torch.__version__.startswith("2.13.") or hasattr(marked[0].__wrapped__, ANSWER):
+        return
+    for method in marked:
+        setattr(method.__wrapped__, ANSWER, method.__wrapped__)
+    # The decorator that has a step taken without gradients asks each time: torch.no_grad does not.
+    kinds: tuple[Any, ...] = (Adam, SGD)
+    for kind in kinds:
+        kind.step = torch.no_grad()(kind.step.__wrapped__)
 
 
 def map_large_blocks() -> None:

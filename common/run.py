@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from common.grid import mismatch_grid, mismatch_lines, mismatches
-from common.memory import map_large_blocks
+from common.memory import leave_out_compiler, map_large_blocks
 from common.mnist import mnist
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -109,7 +109,7 @@ class Run:
     """
 
     def __init__(self, name: str, args: argparse.Namespace, bfloat16_pays: bool = False) -> None:
-        """Seed torch, choose device and precision.
+        """Seed torch, choose device and precision, set up memory.
 
         Args:
             name: the script's name, of which the names of its files are made.
@@ -130,6 +130,7 @@ class Run:
         self._seconds = 0.0  # of the epochs that are finished
         self._images = 0
         self._checksum = 0  # of all four arrays of the data
+        leave_out_compiler()
         map_large_blocks()
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")  # TF32 where the device has it

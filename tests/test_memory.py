@@ -1,4 +1,4 @@
-"""Freed memory is kept from step to step, and nothing of a step stays in its midst."""
+"""No compiler is loaded, and freed memory is kept, with nothing of a step left in its midst."""
 
 import importlib
 import inspect
@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,37 @@ kept.append(on_heap(torch.ones(2**20)))
 print(json.dumps({"kept": kept, "within": within, "after": after}))
 """
 
+SCRIPT = """
+import runpy, sys
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+print(sorted(name for name in sys.modules if name in ("torch._dynamo", "torch._inductor", "sympy")))
+"""
+
+STEPS = """
+import sys
+import torch
+from common.memory import leave_out_compiler
+
+if sys.argv[1] == "without":
+    leave_out_compiler()
+    leave_out_compiler()
+for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model, hooked = torch.nn.Linear(5, 3), []
+        optimizer = kind(model.parameters(), 0.01, fused=fused)
+        optimizer.register_step_post_hook(lambda *_: hooked.append(1))
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(4, 5)).square().sum().backward()
+            optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.step()
+        print(kind.__name__, fused, model.weight.tolist(), model.bias.tolist(), len(hooked))
+print("torch._dynamo" in sys.modules, file=sys.stderr)
+"""
+
 
 GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory alone")
 
@@ -55,6 +87,28 @@ def run_program(images: int) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+@pytest.mark.parametrize(
+    "name", ["logit", "linear", "conv", "swa", "simple", "wsimple", "gan", "cgan", "lstm"]
+)
+def test_no_script_loads_the_compiler(name: str, few_digits: Path, tmp_path: Path) -> None:
+    flags = ["--data", str(few_digits), "--out", str(tmp_path), "--limit", "30", "--epochs", "1"]
+    command = [sys.executable, "-c", SCRIPT, str(ROOT / "mnist" / f"{name}.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\n[]\n")
+
+
+def test_steps_are_the_same_without_the_compiler() -> None:
+    done = {
+        how: subprocess.run(
+            [sys.executable, "-c", STEPS, how], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for how in ("with", "without")
+    }
+    assert [done[how].stderr for how in ("with", "without")] == ["True\n", "False\n"]
+    assert done["with"].stdout.count(" 4\n") == 6  # each step's hook is called
+    assert done["with"].stdout == done["without"].stdout
 
 
 @GLIBC
