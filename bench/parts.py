@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.speed import SCRIPTS, our_epoch, timed, training_data
 from common.batches import batches
-from common.memory import keep_freed_memory
+from common.memory import keep_freed_memory, leave_out_compiler
 from common.run import device_name
 from mnist import cgan, conv, gan, simple
 
@@ -119,6 +119,7 @@ def main() -> None:
             parser.error(f"no script {name}; there are {', '.join(SCRIPTS)}")
 
     training_data()  # ends here, ahead of the table, if there is none
+    leave_out_compiler()
     print(f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC")
     print(f"device: {device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")
     print(f"torch {torch.__version__}, float32, {ROUNDS} rounds\n")

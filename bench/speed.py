@@ -134,6 +134,7 @@ def seconds_a_step(name: str, one: str, precision: str) -> float:
         start = time.perf_counter()
         epoch(islice(loader, steps))
     else:
+        memory.leave_out_compiler()
         if one == "returning":
             memory.LIBC = None
         memory.keep_freed_memory()  # from the first step on, since there are few

@@ -93,9 +93,10 @@ def joined(parts: Iterable[Tensor], length: int) -> Tensor:
 
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
-    """Return the model's logits, (n, 10) float32, in evaluation mode, of images (n, 1, 28, 28).
+    """Return the model's logits, (n, 10) float32, in evaluation mode, of images.
 
-    Of a recurrent model, which gives its state after them, the logits alone.
+    They are (n, 1, 28, 28) uint8. Of a recurrent model, which gives its state after them, the
+    logits alone.
     """
     model.eval()
     outputs = (model(scaled(images)) for images in x.split(batch_size))

@@ -22,8 +22,16 @@ def gif(paths: Iterable[Path]) -> bytes:
 
     Raises:
         FileNotFoundError: not one of them is there.
+        ValueError: one of them is damaged.
     """
-    frames = [imageio.imread(path) for path in paths if path.exists()]
+    frames = []
+    for path in paths:
+        try:
+            frames.append(imageio.imread(path))
+        except FileNotFoundError:
+            continue
+        except (OSError, SyntaxError):  # Pillow has both, imageio its own of the first
+            raise ValueError(f"{shown(path)} is damaged: remove it") from None
     if not frames:
         raise FileNotFoundError("no picture of an epoch is left to make a GIF of")
     return imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)
@@ -71,6 +79,8 @@ def finish(run: Run, generator: nn.Module, judge: Judge | None) -> None:
         run.save_bytes(".gif", gif(pictures))
     except FileNotFoundError as error:
         raise SystemExit(f"{run.name}: {error}: leave out --resume") from None
+    except ValueError as error:
+        raise SystemExit(f"{run.name}: {error}, and give --resume") from None
     run.save_bytes("-course.png", course_picture(run.history, judge.reference if judge else {}))
     run.log()
     run.log(

@@ -11,6 +11,7 @@ import platform
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import time
 import zlib
@@ -418,7 +419,7 @@ class Run:
     def _print(self, text: str, end: str = "\n") -> None:
         """Print text; end the program with one line if nothing takes it any more."""
         try:
-            print(text, end=end, flush=True)
+            echo(text, end)
         except OSError as error:  # a pipe whose reader has left, or a full disk
             # Else Python would try once more when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -537,7 +538,7 @@ def _command(resume: bool = False) -> str:
     program = ["python"]
     if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun sets it
         program = ["torchrun", "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]]
-    return shlex.join([*program, script, *flags, *(["--resume"] if resume else [])])
+    return _joined([*program, script, *flags, *(["--resume"] if resume else [])])
 
 
 def command_for(script: str, out: Path) -> str:
@@ -545,7 +546,12 @@ def command_for(script: str, out: Path) -> str:
     name, *flags = script.split()
     if out.resolve() != ROOT / "mnist/out":
         flags += ["--out", str(out)]
-    return shlex.join(["python", f"mnist/{name}.py", *flags])
+    return _joined(["python", f"mnist/{name}.py", *flags])
+
+
+def _joined(words: list[str]) -> str:
+    """Return words as one line that this system's shell takes apart again."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def shown(path: Path) -> str:
@@ -558,6 +564,12 @@ def shown(path: Path) -> str:
 def printable(text: str) -> str:
     """Return text with an escape for each byte of a file's name that is no text."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def echo(text: str, end: str = "\n") -> None:
+    """Print text, with an escape for each character that the output's encoding does not have."""
+    encoding = sys.stdout.encoding or "utf-8"  # None if a text in memory takes its place
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end=end, flush=True)
 
 
 def _peak_memory() -> str:

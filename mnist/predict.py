@@ -24,7 +24,7 @@ from common.batches import predict
 from common.calibration import calibration_error, error_by_chance, fit_temperature
 from common.mnist import mnist
 from common.own_digits import read_digit
-from common.run import ROOT, command_for, find_device, shown
+from common.run import ROOT, command_for, echo, find_device, shown
 from common.weights import load_weights
 
 # The classifiers' scripts, each with its network and the temperature that its logits are divided
@@ -190,7 +190,7 @@ def main() -> None:
             print(f"predict: {told}", file=sys.stderr)
             failed = True
             continue
-        print(shown(path))
+        echo(shown(path))
         if args.show:
             for row in digit:
                 print("".join(GREYS[pixel * len(GREYS) // 256] for pixel in row.tolist()))

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.logs import Log, read_log
-from common.run import ROOT, command_for, printable, shown, write_whole
+from common.run import ROOT, command_for, echo, printable, shown, write_whole
 
 RESULTS = ROOT / "mnist/results"
 ORDER = (
@@ -335,7 +335,7 @@ def main() -> None:
         write_whole(path, content)
     except OSError as error:
         raise SystemExit(f"report: {error}") from None
-    print(f"{shown(path)}, {len(content) / 1e6:.1f} MB")
+    echo(f"{shown(path)}, {len(content) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import draw
 from common.mnist import makegrid
-from common.run import ROOT, Run, command_for, find_device, seed, shown
+from common.run import ROOT, Run, command_for, echo, find_device, seed, shown
 from common.weights import load_weights
 from mnist.cgan import Generator
 
@@ -61,7 +61,7 @@ def main() -> None:
         latent = torch.randn(len(asked), 100, 1, 1)
         images = draw(generator, run.autocast, latent.to(run.device), asked.to(run.device))
         run.save_picture(".png", makegrid(images.squeeze(1).cpu().numpy(), 1, len(asked)))
-        print(f"{shown(run.path('.png'))}: {args.digits}, --seed {args.seed}")
+        echo(f"{shown(run.path('.png'))}: {args.digits}, --seed {args.seed}")
 
 
 if __name__ == "__main__":

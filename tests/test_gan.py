@@ -381,7 +381,14 @@ def test_killed_and_resumed_is_as_never_stopped(run: tuple[str, Path, str], tmp_
     assert re.search(r"is of a run with judge \d.+, not \d.+: give the same flags", done.stderr)
     shutil.copy(never / "conv.pt", tmp_path)
 
-    # A finished run has nothing left to draw, and without its pictures no GIF can be made.
+    # A finished run has nothing left to draw; a picture that is damaged is not taken for its own.
+    picture = tmp_path / f"{name}02.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    done = run_script(name, *flags, "--resume")
+    assert done.returncode == 1
+    assert done.stderr == f"{name}: {picture} is damaged: remove it, and give --resume\n"
+
+    # Without its pictures no GIF can be made.
     for path in tmp_path.glob(f"{name}0?.png"):
         path.unlink()
     done = run_script(name, *flags, "--resume")

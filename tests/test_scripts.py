@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from common.run import command_for
 from mnist.conv import ConvNet
 from mnist.linear import Linear
 from mnist.logit import Logit
@@ -163,6 +164,27 @@ def test_any_working_directory_and_nothing_written_outside_out(tmp_path: Path) -
     assert written == ["conv.log", "conv.png", "conv.pt", "conv.resume.pt"]
     assert [path.name for path in elsewhere.iterdir()] == ["my out"]
     assert files_of(ROOT) == before
+
+
+def test_names_that_the_output_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python gives redirected output the encoding of the country on Windows."""
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    out = tmp_path / "цифры"
+    done = run_script("logit", *SMALL, "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"weights: {tmp_path}/\\u0446\\u0438" in done.stdout
+    assert f"weights: {out}/logit.pt\n" in (out / "logit.log").read_text(encoding="utf-8")
+    done = run_script("report", "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u0446" in done.stdout
+    assert str(out) in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_commands_are_quoted_for_the_systems_own_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Path("my runs")
+    assert command_for("conv", out) == "python mnist/conv.py --out 'my runs'"
+    monkeypatch.setattr("sys.platform", "win32")
+    assert command_for("conv", out) == 'python mnist/conv.py --out "my runs"'
 
 
 def test_hold_out_never_shows_the_test_images(tmp_path: Path) -> None:
