@@ -305,7 +305,7 @@ class Run:
     def save_picture(self, ending: str, pixels: NDArray[np.uint8]) -> None:
         """Write grey pixels (height, width), uint8, to the PNG `out/NAME` + ending."""
         content = io.BytesIO()
-        Image.fromarray(pixels).save(content, "PNG", optimize=True)
+        Image.fromarray(pixels).save(content, "PNG")
         self._save(self.path(ending), content.getvalue())
 
     def save_bytes(self, ending: str, content: bytes) -> None:
