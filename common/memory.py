@@ -1,7 +1,8 @@
 """Memory: nothing loaded that is not used, and glibc's kept from step to step in one piece.
 
 torch's optimizers import its compiler at their first call, only to tell it which of their functions
-it must leave alone: 70 MB and a second, for something that no script here uses.
+it must leave alone. That takes as long as the import of torch itself, and tens of megabytes, for
+something that no script here uses.
 
 Each training step allocates the same large tensors anew. By default glibc gives every block of
 more than 128 KiB (in time, of more than up to 32 MiB) back to the system when it is freed, and the
