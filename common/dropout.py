@@ -69,7 +69,7 @@ class ReLUDropout(nn.Module):
     """nn.ReLU() followed by nn.Dropout(p), p < 1: a drop-in for the two.
 
     On the CPU in training the two are one function with a fast mask (`dropout_mask`), which keeps
-    one tensor for the backward pass in place of three.
+    one tensor for the backward pass in place of three; in float64 they are torch's own.
 
     Raises:
         ValueError: p is less than 0, or so near to 1 that nothing would be left.
@@ -82,7 +82,7 @@ class ReLUDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type == "cpu":
+        if self.training and x.device.type == "cpu" and x.dtype != torch.float64:
             return _ReLUDropout.apply(x, self.p)
         return dropout(relu(x), self.p, self.training)
 

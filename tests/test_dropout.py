@@ -77,6 +77,16 @@ def test_result_and_gradient_are_those_of_relu_and_the_mask(dtype: torch.dtype) 
     torch.testing.assert_close(x.grad, y.grad)
 
 
+def test_double_precision_trains_too() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(10_000, dtype=torch.float64, requires_grad=True)
+    result = ReLUDropout(0.25).train()(x)
+    result.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, result)
+    assert result.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert (result == 0).double().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
 def test_in_evaluation_it_is_relu() -> None:
     x = torch.randn(100)
     assert torch.equal(ReLUDropout(0.5).eval()(x), torch.relu(x))
