@@ -1,4 +1,4 @@
-"""Memory: nothing loaded that is not used, and glibc's kept from step to step in one piece.
+"""Memory: torch's compiler is not loaded, and glibc's is kept from step to step, in one piece.
 
 torch's optimizers import its compiler at their first call, only to tell it which of their functions
 it must leave alone. That takes as long as the import of torch itself, and tens of megabytes, for
