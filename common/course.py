@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from common.run import Run, shown
-from common.scores import SECONDS, Judge
+from common.scores import DISTANCE, SECONDS, Judge
 
 LOSSES = {"discriminator loss": "discriminator", "generator loss": "generator"}
 
@@ -56,7 +56,7 @@ def course_picture(history: Sequence[Mapping[str, float]], reference: Mapping[st
             ax.plot([row["epoch"] for row in rows], [row[name] for row in rows], ".-", label=label)
         if panel in reference:
             ax.axhline(reference[panel], color="grey", linestyle="--", label="real")
-        if panel == "Frechet distance":
+        if panel == DISTANCE:
             ax.set_yscale("log")
         ax.legend()
     axes[-1].set_xlabel("epoch")

@@ -13,7 +13,7 @@ FULL_NAMES = {
     "Median loss for discriminator": "discriminator loss",
     "generator": "generator loss",
 }
-FIGURE = re.compile(r"([A-Za-z][A-Za-z ]*): +(-?\d[\d.,]*)")
+FIGURE = re.compile(r"([A-Za-z][A-Za-z ]*): +(-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)")
 EPOCH = re.compile(r" *(\d+)\.  (.+)|Epoch: (\d+) +\d\d:\d\d:\d\d +(.+)")
 FINAL = re.compile(r"([\d.]+)% test accuracy, (\d+) of ([\d,]+) misread")
 SECONDS = re.compile(r"seconds: ([\d,.]+)")

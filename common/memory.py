@@ -1,4 +1,4 @@
-"""Memory: torch's compiler is not loaded, and glibc's is kept from step to step, in one piece.
+"""Less memory: torch's compiler is not loaded, and what a step frees the next one uses again.
 
 torch's optimizers import its compiler at their first call, only to tell it which of their functions
 it must leave alone. That takes as long as the import of torch itself, and tens of megabytes, for

@@ -87,8 +87,9 @@ def _pixels(file: BinaryIO) -> NDArray[np.uint8]:
         picture.draft(None, (LARGEST, LARGEST))  # JPEG can be read at a fraction of its size
         picture = ImageOps.exif_transpose(picture)
     if picture.mode[0] in "IF":  # more than 8 bits a pixel, which convert() would cut off
-        deep = np.nan_to_num(np.asarray(picture, np.float64))
-        picture = Image.fromarray((deep * (255 / max(deep.max(), 1e-9))).clip(0).astype(np.uint8))
+        deep = np.nan_to_num(np.asarray(picture, np.float32), posinf=0, neginf=0)
+        deep -= min(deep.min(), 0)
+        picture = Image.fromarray((deep * (255 / max(deep.max(), 1e-9))).astype(np.uint8))
     picture = picture.convert("RGBA")
     picture.thumbnail((LARGEST, LARGEST))
     return np.asarray(picture)

@@ -65,7 +65,7 @@ def argument_parser(
     add("--epochs", type=positive(int), default=epochs, metavar="N", help="passes over the data")
     add("--batch-size", type=positive(int), default=batch_size, metavar="N", help="images a step")
     add("--lr", type=positive(float), default=lr, metavar="X", help="highest learning rate")
-    add("--seed", type=seed, default=0, metavar="N", help="of all random numbers")
+    add("--seed", type=seed, default=0, metavar="N", help="of all of torch's random numbers")
     add(
         "--device",
         type=find_device,
@@ -131,6 +131,9 @@ class Run:
         self._seconds = 0.0  # of the epochs that are finished
         self._images = 0
         self._checksum = 0  # of all four arrays of the data
+        # A program can be started without them, which tqdm does not expect.
+        sys.stdout = sys.stdout or io.StringIO()
+        sys.stderr = sys.stderr or io.StringIO()
         leave_out_compiler()
         map_large_blocks()
         torch.manual_seed(args.seed)
@@ -209,7 +212,6 @@ class Run:
         if first == 1:
             with self._writing():
                 open(self.path(".log"), "a").close()  # ends here, while nothing is lost, if at all
-            self.remove(self.path(".resume.pt"))  # lest it be taken for this run's
             self.log_header(**parts)
         for epoch in range(first, self.args.epochs + 1):
             start = time.perf_counter()
@@ -218,7 +220,7 @@ class Run:
             self._save_checkpoint(epoch, parts)
 
     def log_header(self, **parts: Stateful) -> None:
-        """Start the log with what anyone needs to repeat the run.
+        """Start the log, in place of an older run's, with what anyone needs to repeat the run.
 
         Args:
             parts: as for `epochs`, which does this for a run that is not resumed.
@@ -229,7 +231,6 @@ class Run:
             if isinstance(part, nn.Module) and not isinstance(part, AveragedModel)
         ]
         lines = [
-            f"command: {_command()}",
             f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC",
             f"device: {device_name(self.device)}, {torch.get_num_threads()} threads,"
             f" {self.precision}",
@@ -243,17 +244,19 @@ class Run:
             "",
         ]
         self._lines, self.history = [], []
+        self.log(f"command: {_command()}")  # ends here if nothing takes it, and the old run stays
+        self.remove(self.path(".resume.pt"))  # lest it be taken for this run's
         for line in lines:
             self.log(line)
 
     def log(self, line: str = "") -> None:
         """Print a line and add it to the log, `out/NAME.log`."""
         line = printable(line)
+        echo(line, way_on=self._way_on())
         self._lines.append(line)
         mode = "w" if len(self._lines) == 1 else "a"
         with self._writing(), open(self.path(".log"), mode, encoding="utf-8") as file:
             file.write(line + "\n")
-        self._print(line)
 
     def require_finite(self, *losses: float) -> None:
         """End the program with one line if a loss is infinite or not a number."""
@@ -367,11 +370,11 @@ class Run:
     def _resumed(self, parts: dict[str, Stateful]) -> int:
         """Restore the interrupted run's state, and return the number of its next epoch."""
         path = self.path(".resume.pt")
-        if not path.exists():
-            print(f"{self.name}: no {shown(path)} to go on from: from the start", file=sys.stderr)
-            return 1
         try:
             content = io.BytesIO(path.read_bytes())
+        except FileNotFoundError:
+            print(f"{self.name}: no {shown(path)} to go on from: from the start", file=sys.stderr)
+            return 1
         except OSError as error:
             raise SystemExit(f"{self.name}: cannot read {path}: {error.strerror}") from None
         try:
@@ -398,7 +401,7 @@ class Run:
         self._lines = checkpoint["lines"]
         text = "".join(line + "\n" for line in self._lines)
         self.save_bytes(".log", text.encode())
-        self._print(text, end="")
+        echo(text, "", self._way_on())
         return epoch + 1
 
     def _save(self, path: Path, content: bytes) -> None:
@@ -415,17 +418,6 @@ class Run:
             content = io.BytesIO()
             torch.save(states, content)
             self._save(path, content.getvalue())
-
-    def _print(self, text: str, end: str = "\n") -> None:
-        """Print text; end the program with one line if nothing takes it any more."""
-        try:
-            echo(text, end)
-        except OSError as error:  # a pipe whose reader has left, or a full disk
-            # Else Python would try once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(
-                f"{self.name}: cannot print: {error.strerror}{self._way_on()}"
-            ) from None
 
     def _way_on(self) -> str:
         """Return the end of a line that says how to go on, if the script can."""
@@ -566,10 +558,25 @@ def printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def echo(text: str, end: str = "\n") -> None:
-    """Print text, with an escape for each character that the output's encoding does not have."""
-    encoding = sys.stdout.encoding or "utf-8"  # None if a text in memory takes its place
-    print(text.encode(encoding, "backslashreplace").decode(encoding), end=end, flush=True)
+def echo(text: str, end: str = "\n", way_on: str = "") -> None:
+    """Print text, with an escape for each character that the output's encoding does not have.
+
+    Ends the program with one line if nothing takes it any more.
+
+    Args:
+        text: one line or several.
+        end: what comes after it.
+        way_on: the end of the line that ends the program.
+    """
+    # None if a text in memory takes its place, or if the program was started without output.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), end=end, flush=True)
+    except OSError as error:  # a pipe whose reader has left, or a full disk
+        # Else Python would try once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        program = Path(sys.argv[0]).stem
+        raise SystemExit(f"{program}: cannot print: {error.strerror}{way_on}") from None
 
 
 def _peak_memory() -> str:

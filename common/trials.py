@@ -8,7 +8,8 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
@@ -21,9 +22,8 @@ from common.run import Run, shown
 
 WAYS = ("regular", "averaging")
 
-Trial = dict[
-    str, float
-]  # test accuracy in percent, by the name of the way; and the seconds it took
+# Test accuracies in percent by the name of the way, and the seconds that both took.
+Trial = dict[str, float]
 
 
 def join_processes() -> None:
@@ -40,6 +40,22 @@ def join_processes() -> None:
         if torch.accelerator.device_count() > 1:
             index = int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
             torch.accelerator.set_device_index(index)
+
+
+@contextmanager
+def one_ahead() -> Iterator[None]:
+    """Have one process of each machine go through a block, and only then the others.
+
+    MNIST is then fetched once, where it has to be: the others find it in its place.
+    """
+    first = os.environ.get("LOCAL_RANK") == "0"
+    if dist.is_initialized() and not first:
+        dist.barrier()
+    try:
+        yield
+    finally:  # the others wait, whatever became of it
+        if dist.is_initialized() and first:
+            dist.barrier()
 
 
 def study(run: Run, model: nn.Module, trial: Callable[[int], tuple[float, float]]) -> None:
@@ -158,16 +174,17 @@ def _kept(run: Run, model: nn.Module, seeds: range) -> dict[int, Trial]:
             run.remove(path)
     for seed in seeds:
         path = run.path(f".seed-{seed}.json")
-        if path.exists():
-            try:
-                kept = json.loads(path.read_bytes())
-                trials[seed] = {name: float(kept[name]) for name in (*WAYS, "seconds")}
-                settings, network = dict(kept["settings"]), kept["network"]
-            except (OSError, ValueError, KeyError, TypeError):
-                raise SystemExit(f"{run.name}: {path} is damaged: remove it") from None
-            run.require_settings(settings, path)
-            if network != str(model):
-                raise SystemExit(f"{run.name}: {path} is of another network: remove it")
+        try:
+            kept = json.loads(path.read_bytes())
+            trials[seed] = {name: float(kept[name]) for name in (*WAYS, "seconds")}
+            settings, network = dict(kept["settings"]), kept["network"]
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError):
+            raise SystemExit(f"{run.name}: {path} is damaged: remove it") from None
+        run.require_settings(settings, path)
+        if network != str(model):
+            raise SystemExit(f"{run.name}: {path} is of another network: remove it")
     return trials
 
 

@@ -193,10 +193,10 @@ def main() -> None:
         echo(shown(path))
         if args.show:
             for row in digit:
-                print("".join(GREYS[pixel * len(GREYS) // 256] for pixel in row.tolist()))
+                echo("".join(GREYS[pixel * len(GREYS) // 256] for pixel in row.tolist()))
         x = torch.from_numpy(digit)[None, None].to(args.device)
         for line in opinions({name: probabilities(name, models[name], x)[0] for name in models}):
-            print(line)
+            echo(line)
 
     if args.calibration:
         for key in "xX":
@@ -204,7 +204,7 @@ def main() -> None:
         for key in "yY":
             data[key] = data[key].long().to(args.device)
         for name, model in models.items():
-            print(calibration(name, model, args.out, data))
+            echo(calibration(name, model, args.out, data))
     if failed:
         raise SystemExit(1)
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.batches import Losses, accuracy, batches, predict
 from common.dropout import ReLUDropout
 from common.run import Run, argument_parser, positive, random_states, set_random_states
-from common.trials import join_processes, study
+from common.trials import join_processes, one_ahead, study
 
 DROPOUT = 0.5  # as in the published study of pairs; conv's is a quarter
 
@@ -142,7 +142,8 @@ def main() -> None:
     if args.trials:
         join_processes()
         with Run("swa-trials", args, bfloat16_pays=True) as run:
-            digits = run.load()
+            with one_ahead():
+                digits = run.load()
             study(run, ConvNet(DROPOUT), lambda seed: trial(run, digits, seed))
         return
     with Run("swa", args, bfloat16_pays=True) as run:

@@ -151,6 +151,29 @@ def test_mnist_fetches_into_an_empty_folder(
     assert len(server.asked) == 4  # the second time nothing was fetched
 
 
+def test_processes_of_torchrun_fetch_once(server: Server, folder: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import functools, sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "import common.mnist; from common.fetch import fetch; from mnist import swa\n"
+        f"mirrors, files = [{server.mirror('good')!r}], {HASHES!r}\n"
+        "common.mnist.fetch = functools.partial(fetch, mirrors=mirrors, files=files)\n"
+        "swa.main()\n"
+    )
+    flags = ["--trials", "2", "--epochs", "1", "--data", str(folder), "--out", str(tmp_path)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, str(program), str(ROOT), *flags, "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\nseconds: " in done.stdout
+    assert_complete(folder)
+    assert len(server.asked) == 4
+
+
 BAD = {
     "missing": "HTTP Error 404",
     "wrong": "invalid hash value",

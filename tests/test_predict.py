@@ -4,6 +4,8 @@ import math
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from common.weights import load_weights
 from mnist.conv import ConvNet
 from mnist.logit import Logit
 from mnist.predict import opinions
-from tests.conftest import run_script
+from tests.conftest import ROOT, run_script
 
 Pixels = NDArray[np.uint8]
 CPU = ("--device", "cpu")
@@ -160,6 +162,12 @@ def deep(image: Pixels) -> Image.Image:
     return Image.fromarray(np.asarray(enlarged(image)).astype(np.uint16) * 257)
 
 
+def from_minus_one(image: Pixels) -> Image.Image:
+    floats = np.asarray(enlarged(image)).astype(np.float32) / 127.5 - 1
+    floats[0, :2] = np.inf, np.nan
+    return Image.fromarray(floats)
+
+
 @pytest.mark.parametrize(
     ("form", "ending"),
     [
@@ -173,6 +181,7 @@ def deep(image: Pixels) -> Image.Image:
         (in_shade, "png"),
         (with_specks, "png"),
         (deep, "png"),
+        (from_minus_one, "tiff"),
         (lambda image: enlarged(255 - image).convert("CMYK"), "jpg"),
         (lambda image: enlarged(255 - image).convert("P"), "gif"),
         (lambda image: enlarged(image, 100), "jpg"),
@@ -180,7 +189,7 @@ def deep(image: Pixels) -> Image.Image:
     ids=[
         *("red on as bright a green", "yellow on blue", "bitmap"),
         *("black on nothing", "white on nothing", "card", "palette with transparency"),
-        *("shade and noise", "specks", "16 bits", "cmyk", "gif", "2800 pixels"),
+        *("shade and noise", "specks", "16 bits", "floats", "cmyk", "gif", "2800 pixels"),
     ],
 )
 def test_any_picture_gives_the_same_digit(
@@ -390,6 +399,24 @@ def test_marks_lighter_and_darker_than_the_background() -> None:
     grey[8:32, 28:32, :3] = 28
     digit = mnist_form(grey)
     assert digit[:, 10:18].sum() == digit.sum() > 0
+
+
+def test_output_that_nobody_reads_any_more_is_one_clear_line(
+    data: dict[str, Pixels], trained: Path, tmp_path: Path
+) -> None:
+    good = tmp_path / "good.png"
+    enlarged(data["X"][0]).save(good)
+    script = str(ROOT / "mnist" / "predict.py")
+    with subprocess.Popen(
+        [sys.executable, script, str(good), *CPU, "--out", str(trained)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (1, "predict: cannot print: Broken pipe\n")
 
 
 def test_help_is_complete() -> None:

@@ -155,6 +155,13 @@ def test_log_of_a_classifier(tmp_path: Path) -> None:
     assert (log.accuracy, log.misread, log.tested, log.seconds) == (99.57, 43, 10_000, 1500.9)
 
 
+def test_figures_with_an_exponent(tmp_path: Path) -> None:
+    figures = "  1.  lr: 1e-05  training loss: 3.25e+02, test loss: 1,024.5"
+    (tmp_path / "own.log").write_text(f"command: python mnist/own.py\n\n{figures}\n")
+    (epoch,) = read_log(tmp_path / "own.log").epochs
+    assert epoch == {"epoch": 1, "lr": 1e-5, "training loss": 325, "test loss": 1024.5}
+
+
 def test_logs_that_the_scripts_write(out: Path, published: Path) -> None:
     log = read_log(published / "logit-5-epochs.log")
     assert list(log.epochs[0]) == ["epoch", "training loss", "test loss", "test accuracy"]

@@ -182,6 +182,36 @@ def test_a_run_that_cannot_start_loses_nothing(few_digits: Path, tmp_path: Path)
     assert (tmp_path / "logit.resume.pt").read_bytes() == good
 
 
+def test_a_run_that_cannot_print_loses_nothing(few_digits: Path, tmp_path: Path) -> None:
+    flags = ("--data", str(few_digits), "--epochs", "1", "--out", str(tmp_path))
+    assert run_script("logit", *flags).returncode == 0
+    good = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    command = shlex.join([sys.executable, str(ROOT / "mnist/logit.py"), *flags])
+    full = ["bash", "-c", f"exec {command} > /dev/full"]
+    done = subprocess.run(full, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("logit: cannot print: No space left on device; to go on: ")
+    assert done.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == good
+
+
+def test_a_run_without_output_writes_its_log(few_digits: Path, tmp_path: Path) -> None:
+    flags = ("--data", str(few_digits), "--epochs", "2", "--out", str(tmp_path))
+    command = shlex.join([sys.executable, str(ROOT / "mnist/logit.py"), *flags])
+    closed = ["bash", "-c", f"exec {command} >&- 2>&-"]
+    assert subprocess.run(closed, check=False).returncode == 0
+    without = lines(tmp_path / "logit.log")
+    assert run_script("logit", *flags).returncode == 0
+    assert without == lines(tmp_path / "logit.log")
+
+
+def test_a_checkpoint_whose_name_is_too_long_is_one_clear_line(few_digits: Path) -> None:
+    out = "a" * 300
+    done = run_script("logit", "--data", str(few_digits), "--out", out, "--resume")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"logit: cannot read {out}/logit.resume.pt: File name too long\n"
+
+
 def test_several_processes_are_refused_before_they_write(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
