@@ -100,7 +100,7 @@ def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
     """
     model.eval()
     outputs = (model(scaled(images)) for images in x.split(batch_size))
-    return joined((x[0] if isinstance(x, tuple) else x for x in outputs), len(x))
+    return joined((given[0] if isinstance(given, tuple) else given for given in outputs), len(x))
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """A conditional generative adversarial network: the digits that one asks for.
 
 Both networks of gan.py are told the digit: the generator which to draw, the discriminator which an
-image is said to be. (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014,
-https://arxiv.org/abs/1411.1784)
+image is said to be.
+Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", https://arxiv.org/abs/1411.1784
 
 python mnist/cgan.py                 # 20 epochs, up to an hour on 2 cores
 python mnist/cgan.py --epochs 4      # a first look
@@ -34,7 +34,7 @@ from mnist.conv import ConvNet
 
 
 class Generator(nn.Module):
-    """Latent vectors (n, 100, 1, 1) and digits (n,) to images (n, 1, 28, 28) from -1 to 1."""
+    """Latent vectors (n, 100, 1, 1), labels (n,) to images (n, 1, 28, 28); 878,564 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,12 +53,12 @@ class Generator(nn.Module):
             nn.Tanh(),
         )
 
-    def forward(self, latent: Tensor, digits: Tensor) -> Tensor:
-        return self.layers(torch.cat([latent, self.embedding(digits)], 1))  # 110 x 1 x 1 enter
+    def forward(self, latent: Tensor, labels: Tensor) -> Tensor:
+        return self.layers(torch.cat([latent, self.embedding(labels)], 1))  # 110 x 1 x 1 enter
 
 
 class Discriminator(nn.Module):
-    """Images (n, 1, 28, 28) and digits (n,) to the probability of each to be real, (n,)."""
+    """Images (n, 1, 28, 28), labels (n,) to how likely each is real, (n,); 700,964 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,8 +79,8 @@ class Discriminator(nn.Module):
             nn.Flatten(0),
         )
 
-    def forward(self, images: Tensor, digits: Tensor) -> Tensor:
-        return self.layers(torch.cat([images, self.embedding(digits)], 1))  # 2 x 28 x 28 enter
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.layers(torch.cat([images, self.embedding(labels)], 1))  # 2 x 28 x 28 enter
 
 
 def train_epoch(
@@ -92,7 +92,7 @@ def train_epoch(
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> list[float]:
-    """Take a step of each network a batch; return the median losses, discriminator's first."""
+    """Take a step of each network per batch; return the median losses, discriminator's first."""
     generator.train()
     discriminator.train()
     losses = Losses()
@@ -101,6 +101,7 @@ def train_epoch(
         asked = torch.randint(10, labels.shape, device=images.device)
 
         # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
+        discriminator_optimizer.zero_grad()
         with autocast:
             generated = generator(latent, asked)
             real = discriminator(images, labels)
@@ -109,16 +110,15 @@ def train_epoch(
         real_loss = binary_cross_entropy(real, target)
         fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
         discriminator_loss = real_loss + fake_loss
-        discriminator_optimizer.zero_grad()
         discriminator_loss.backward()
         discriminator_optimizer.step()
 
         # The generator's step: all that it made towards 1.
-        discriminator.requires_grad_(False)  # of no use here, and a tenth of the time
+        discriminator.requires_grad_(False)  # its gradients are not needed here, and cost time
+        generator_optimizer.zero_grad()
         with autocast:
             fake = discriminator(generated, asked)
         generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
-        generator_optimizer.zero_grad()
         generator_loss.backward()
         generator_optimizer.step()
         discriminator.requires_grad_(True)
@@ -137,9 +137,11 @@ def main() -> None:
         rows = latent[:10].repeat_interleave(10, 0)  # of a picture: 10 digits of one latent vector
         generator, discriminator = run.place(Generator()), run.place(Discriminator())
         averaged = AveragedModel(generator, use_buffers=True)
-        generator_optimizer, discriminator_optimizer = (
-            torch.optim.Adam(model.parameters(), args.lr, betas=(0.5, 0.999), fused=True)
-            for model in (generator, discriminator)
+        generator_optimizer = torch.optim.Adam(
+            generator.parameters(), args.lr, betas=(0.5, 0.999), fused=True
+        )
+        discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(), args.lr, betas=(0.5, 0.999), fused=True
         )
         optimizers = generator_optimizer, discriminator_optimizer
         judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
@@ -151,8 +153,8 @@ def main() -> None:
             generator_optimizer=generator_optimizer,
             discriminator_optimizer=discriminator_optimizer,
         ):
-            # The average is over about the last tenth of all iterations, 1000 at most.
-            iterations = epoch * -(-len(x_train) // args.batch_size)
+            # The average is over about the last tenth of the iterations so far, 1000 at most.
+            iterations = epoch * -(-len(x_train) // args.batch_size)  # rounded up
             window = min(max(iterations / 10, 1), 1000)
             averaged.multi_avg_fn = get_ema_multi_avg_fn(1 - 1 / window)
             data = batches(x_train, y_train, args.batch_size)
@@ -164,8 +166,8 @@ def main() -> None:
                 f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss"
                 f" for discriminator: {discriminator_loss:.3f}\tgenerator: {generator_loss:.3f}"
             )
-            digits = draw(averaged.module, run.autocast, rows, asked[:100])
-            run.save_picture(f"{epoch:02}.png", makegrid(digits.squeeze(1).cpu().numpy(), 10, 10))
+            images = draw(averaged.module, run.autocast, rows, asked[:100])
+            run.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).cpu().numpy(), 10, 10))
             scores = log_scores(run, judge, averaged.module, latent, asked)
             losses = {"discriminator loss": discriminator_loss, "generator loss": generator_loss}
             run.history.append({"epoch": epoch, **losses, **scores})

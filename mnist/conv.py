@@ -43,9 +43,9 @@ class ConvNet(nn.Sequential):
 
 
 def shifted(images: Tensor, reach: int) -> Tensor:
-    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    """Return images (n, 1, 28, 28), all moved alike, by up to `reach` pixels each way."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
+    return images.roll((down, right), (2, 3))  # what goes round MNIST's edges is all but blank
 
 
 def train_epoch(
@@ -56,19 +56,19 @@ def train_epoch(
     batches: Iterable[tuple[Tensor, Tensor]],
     reach: int,
 ) -> float:
-    """Take one step a batch, and return the mean loss."""
+    """Take a step for each batch, images (n, 1, 28, 28) and labels (n,); return the mean loss."""
     model.train()
     losses = Losses()
     for images, labels in batches:
         optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
             logits = model(shifted(images, reach))
-        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
+        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)  # in float32
         loss.backward()
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-        del logits, loss  # and the graph, lest it take up room in the next forward pass
+        del logits, loss  # frees the graph: the next forward pass can use its memory
     return losses.stack().mean().item()
 
 
@@ -78,8 +78,9 @@ def main() -> None:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(ConvNet())
         optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
-        steps = args.epochs * -(-len(x_train) // args.batch_size)
-        # With 5 steps in all the cycle would divide by zero.
+        steps = args.epochs * -(-len(x_train) // args.batch_size)  # rounded up
+        # The cycle also takes AdamW's first beta from 0.95 to 0.85 and back: OneCycleLR's default.
+        # With 5 steps in all it would divide by zero.
         schedule = OneCycleLR(optimizer, args.lr, total_steps=max(steps, 6), pct_start=0.2)
         reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 

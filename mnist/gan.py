@@ -1,9 +1,9 @@
 """A generative adversarial network: digits out of random numbers.
 
 A generator learns to draw digits by being told how to deceive a discriminator, which learns to
-tell them from the handwritten ones. (Goodfellow et al., "Generative Adversarial Networks", 2014,
-https://arxiv.org/abs/1406.2661; built of convolutions as by Radford, Metz and Chintala, 2015,
-https://arxiv.org/abs/1511.06434)
+tell them from the handwritten ones.
+Goodfellow et al. 2014, "Generative Adversarial Networks", https://arxiv.org/abs/1406.2661; built of
+convolutions as by Radford, Metz and Chintala 2015, https://arxiv.org/abs/1511.06434
 
 python mnist/gan.py                  # 20 epochs, up to an hour on 2 cores
 python mnist/gan.py --epochs 4       # a first look
@@ -54,7 +54,7 @@ class Generator(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Images (n, 1, 28, 28) from -1 to 1 to the probability of each to be real, (n,)."""
+    """Images (n, 1, 28, 28) from -1 to 1 to how likely each is real, (n,); 659,456 parameters."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -86,7 +86,7 @@ def train_epoch(
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> list[float]:
-    """Take a step of each network a batch; return the median losses, discriminator's first."""
+    """Take a step of each network per batch; return the median losses, discriminator's first."""
     generator.train()
     discriminator.train()
     losses = Losses()
@@ -95,6 +95,7 @@ def train_epoch(
         latent = torch.randn(2 * len(images), 100, 1, 1, device=images.device)
 
         # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
+        discriminator_optimizer.zero_grad()
         with autocast:
             generated = generator(latent)
             real = discriminator(noisy(images))
@@ -103,16 +104,15 @@ def train_epoch(
         real_loss = binary_cross_entropy(real, target)
         fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
         discriminator_loss = real_loss + fake_loss
-        discriminator_optimizer.zero_grad()
         discriminator_loss.backward()
         discriminator_optimizer.step()
 
         # The generator's step: all that it made towards 1.
-        discriminator.requires_grad_(False)  # of no use here, and a tenth of the time
+        discriminator.requires_grad_(False)  # its gradients are not needed here, and cost time
+        generator_optimizer.zero_grad()
         with autocast:
             fake = discriminator(noisy(generated))
         generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
-        generator_optimizer.zero_grad()
         generator_loss.backward()
         generator_optimizer.step()
         discriminator.requires_grad_(True)
@@ -131,9 +131,11 @@ def main() -> None:
         averaged = AveragedModel(generator, use_buffers=True)
         # The discriminator has the easier task, so the generator's rate is twice its own. Both fall
         # evenly to 0. (Rates of their own: Heusel et al. 2017, https://arxiv.org/abs/1706.08500)
-        generator_optimizer, discriminator_optimizer = (
-            torch.optim.Adam(model.parameters(), lr, betas=(0.5, 0.99), fused=True)
-            for model, lr in ((generator, args.lr), (discriminator, args.lr / 2))
+        generator_optimizer = torch.optim.Adam(
+            generator.parameters(), args.lr, betas=(0.5, 0.99), fused=True
+        )
+        discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(), args.lr / 2, betas=(0.5, 0.99), fused=True
         )
         optimizers = generator_optimizer, discriminator_optimizer
         schedules = [PolynomialLR(optimizer, args.epochs) for optimizer in optimizers]
@@ -148,8 +150,8 @@ def main() -> None:
             generator_schedule=schedules[0],
             discriminator_schedule=schedules[1],
         ):
-            # The average is over about the last tenth of all iterations, 1000 at most.
-            iterations = epoch * -(-len(x_train) // args.batch_size)
+            # The average is over about the last tenth of the iterations so far, 1000 at most.
+            iterations = epoch * -(-len(x_train) // args.batch_size)  # rounded up
             window = min(max(iterations / 10, 1), 1000)
             averaged.multi_avg_fn = get_ema_multi_avg_fn(1 - 1 / window)
             data = batches(x_train, y_train, args.batch_size)
@@ -163,8 +165,8 @@ def main() -> None:
                 f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss"
                 f" for discriminator: {discriminator_loss:.3f}\tgenerator: {generator_loss:.3f}"
             )
-            digits = draw(averaged.module, run.autocast, latent[:60])
-            run.save_picture(f"{epoch:02}.png", makegrid(digits.squeeze(1).cpu().numpy(), 10, 6))
+            images = draw(averaged.module, run.autocast, latent[:60])
+            run.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).cpu().numpy(), 10, 6))
             scores = log_scores(run, judge, averaged.module, latent)
             losses = {"discriminator loss": discriminator_loss, "generator loss": generator_loss}
             run.history.append({"epoch": epoch, **losses, **scores})

@@ -34,9 +34,9 @@ class Linear(nn.Sequential):
 
 
 def shifted(images: Tensor, reach: int) -> Tensor:
-    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    """Return images (n, 1, 28, 28), all moved alike, by up to `reach` pixels each way."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
+    return images.roll((down, right), (2, 3))  # what goes round MNIST's edges is all but blank
 
 
 def train_epoch(
@@ -46,19 +46,19 @@ def train_epoch(
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> float:
-    """Take one step a batch, and return the mean loss."""
+    """Take a step for each batch, images (n, 1, 28, 28) and labels (n,); return the mean loss."""
     model.train()
     losses = Losses()
     for images, labels in batches:
         optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
             logits = model(shifted(images, 1))
-        loss = cross_entropy(logits.float(), labels)
+        loss = cross_entropy(logits.float(), labels)  # in float32
         loss.backward()
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-        del logits, loss  # and the graph, lest it take up room in the next forward pass
+        del logits, loss  # frees the graph: the next forward pass can use its memory
     return losses.stack().mean().item()
 
 
@@ -70,7 +70,7 @@ def main() -> None:
         optimizer = torch.optim.SGD(
             model.parameters(), args.lr, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
         )
-        steps = args.epochs * -(-len(x_train) // args.batch_size)
+        steps = args.epochs * -(-len(x_train) // args.batch_size)  # rounded up
         schedule = CosineAnnealingLR(optimizer, steps)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):

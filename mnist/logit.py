@@ -37,19 +37,19 @@ def train_epoch(
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> float:
-    """Take one step a batch, and return the mean loss."""
+    """Take a step for each batch, images (n, 1, 28, 28) and labels (n,); return the mean loss."""
     model.train()
     losses = Losses()
     for images, labels in batches:
         optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
             logits = model(images)
-        loss = cross_entropy(logits.float(), labels)
+        loss = cross_entropy(logits.float(), labels)  # in float32
         loss.backward()
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-        del logits, loss  # and the graph, lest it take up room in the next forward pass
+        del logits, loss  # frees the graph: the next forward pass can use its memory
     return losses.stack().mean().item()
 
 
@@ -59,7 +59,7 @@ def main() -> None:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(Logit())
         optimizer = torch.optim.SGD(model.parameters(), args.lr)
-        steps = args.epochs * -(-len(x_train) // args.batch_size)
+        steps = args.epochs * -(-len(x_train) // args.batch_size)  # rounded up
         schedule = CosineAnnealingLR(optimizer, steps)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):

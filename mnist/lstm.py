@@ -1,6 +1,7 @@
 """The rows of an image as a sequence: a recurrent network reads it from top to bottom.
 
-Long short-term memory: Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735
+Hochreiter and Schmidhuber 1997, "Long Short-Term Memory",
+https://doi.org/10.1162/neco.1997.9.8.1735
 
 python mnist/lstm.py                 # 40 epochs
 python mnist/lstm.py --epochs 4      # a first look
@@ -44,9 +45,9 @@ class RowLSTM(nn.Module):
 
 
 def shifted(images: Tensor, reach: int) -> Tensor:
-    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    """Return images (n, 1, 28, 28), all moved alike, by up to `reach` pixels each way."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
+    return images.roll((down, right), (2, 3))  # what goes round MNIST's edges is all but blank
 
 
 def train_epoch(
@@ -56,19 +57,19 @@ def train_epoch(
     autocast: torch.autocast,
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> float:
-    """Take one step a batch, and return the mean loss."""
+    """Take a step for each batch, images (n, 1, 28, 28) and labels (n,); return the mean loss."""
     model.train()
     losses = Losses()
     for images, labels in batches:
         optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
-            logits, _ = model(shifted(images, 1))
-        loss = cross_entropy(logits.float(), labels)
+            logits, state = model(shifted(images, 1))
+        loss = cross_entropy(logits.float(), labels)  # in float32
         loss.backward()
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-        del logits, _, loss  # and the graph, lest it take up room in the next forward pass
+        del logits, state, loss  # frees the graph: the next forward pass can use its memory
     return losses.stack().mean().item()
 
 
@@ -78,8 +79,9 @@ def main() -> None:
         x_train, y_train, x_test, y_test = run.load()
         model = run.place(RowLSTM())
         optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.01, fused=True)
-        steps = args.epochs * -(-len(x_train) // args.batch_size)
-        # With 5 steps in all the cycle would divide by zero.
+        steps = args.epochs * -(-len(x_train) // args.batch_size)  # rounded up
+        # The cycle also takes AdamW's first beta from 0.95 to 0.85 and back: OneCycleLR's default.
+        # With 5 steps in all it would divide by zero.
         schedule = OneCycleLR(optimizer, args.lr, total_steps=max(steps, 6), pct_start=0.2)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):

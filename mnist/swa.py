@@ -52,9 +52,9 @@ class ConvNet(nn.Sequential):
 
 
 def shifted(images: Tensor, reach: int) -> Tensor:
-    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    """Return images (n, 1, 28, 28), all moved alike, by up to `reach` pixels each way."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
+    return images.roll((down, right), (2, 3))  # what goes round MNIST's edges is all but blank
 
 
 def train_epoch(
@@ -65,28 +65,28 @@ def train_epoch(
     batches: Iterable[tuple[Tensor, Tensor]],
     reach: int,
 ) -> float:
-    """Take one step a batch, and return the mean loss."""
+    """Take a step for each batch, images (n, 1, 28, 28) and labels (n,); return the mean loss."""
     model.train()
     losses = Losses()
     for images, labels in batches:
         optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
             logits = model(shifted(images, reach))
-        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
+        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)  # in float32
         loss.backward()
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-        del logits, loss  # and the graph, lest it take up room in the next forward pass
+        del logits, loss  # frees the graph: the next forward pass can use its memory
     return losses.stack().mean().item()
 
 
-def beginning(run: Run, images: int) -> tuple[ConvNet, torch.optim.Optimizer, LRScheduler]:
+def beginning(run: Run, train_size: int) -> tuple[ConvNet, torch.optim.Optimizer, LRScheduler]:
     """Return the network, its optimizer, and the schedule of a run without averaging."""
     args = run.args
     model = run.place(ConvNet(DROPOUT))
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
-    steps = args.epochs * -(-images // args.batch_size)
+    steps = args.epochs * -(-train_size // args.batch_size)  # rounded up
     # With 5 steps in all the cycle would divide by zero.
     schedule = OneCycleLR(optimizer, args.lr, total_steps=max(steps, 6), pct_start=0.2)
     return model, optimizer, schedule
@@ -102,9 +102,9 @@ def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> t
     x_train, y_train, x_test, y_test = data
     torch.manual_seed(seed)
     model, optimizer, falling = beginning(run, len(x_train))
-    held = ConstantLR(optimizer, factor=1)
-    average = AveragedModel(model)
-    first = run.args.epochs * 3 // 5
+    held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
+    averaged = AveragedModel(model)
+    regular_epochs = run.args.epochs * 3 // 5
     reach = min(2, run.args.epochs // 5)
 
     def train(schedule: LRScheduler) -> None:
@@ -112,22 +112,22 @@ def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> t
         loss = train_epoch(model, optimizer, schedule, run.autocast, data, reach)
         run.require_finite(loss)
 
-    for _ in range(first):
+    for _ in range(regular_epochs):
         train(falling)
     states = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
     random = random_states(run.device)
 
-    for _ in range(first, run.args.epochs):
+    for _ in range(regular_epochs, run.args.epochs):
         train(falling)
     regular = accuracy(predict(model, x_test), y_test)
 
     model.load_state_dict(states[0])
     optimizer.load_state_dict(states[1])
     set_random_states(run.device, random)
-    for _ in range(first, run.args.epochs):
+    for _ in range(regular_epochs, run.args.epochs):
         train(held)
-        average.update_parameters(model)
-    return regular, accuracy(predict(average.module, x_test), y_test)
+        averaged.update_parameters(model)
+    return regular, accuracy(predict(averaged.module, x_test), y_test)
 
 
 def main() -> None:
@@ -149,32 +149,31 @@ def main() -> None:
     with Run("swa", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         model, optimizer, falling = beginning(run, len(x_train))
-        held = ConstantLR(optimizer, factor=1)
-        average = AveragedModel(model)
-        first = args.epochs * 3 // 5
+        held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
+        averaged = AveragedModel(model)
+        regular_epochs = args.epochs * 3 // 5
         reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 
         for epoch in run.epochs(
-            model=model, average=average, optimizer=optimizer, schedule=falling
+            model=model, averaged=averaged, optimizer=optimizer, schedule=falling
         ):
-            if epoch == first + 1:
+            if epoch == regular_epochs + 1:
                 run.log("weight averaging:")
-            schedule = falling if epoch <= first else held
+            schedule = falling if epoch <= regular_epochs else held
             lr = optimizer.param_groups[0]["lr"]
             data = batches(x_train, y_train, args.batch_size)
             loss = train_epoch(model, optimizer, schedule, run.autocast, data, reach)
             run.require_finite(loss)
-            if epoch > first:
-                average.update_parameters(model)
+            if epoch > regular_epochs:
+                averaged.update_parameters(model)
             correct = accuracy(predict(model, x_test), y_test)
             run.log(
                 f"{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}"
                 f"  test accuracy: {correct:5.2f}%"
             )
 
-        network = average.module
-        run.log(f"average weights of epochs {first + 1} to {args.epochs}:")
-        run.finish(network, predict(network, x_test), x_test, y_test)
+        run.log(f"average weights of epochs {regular_epochs + 1} to {args.epochs}:")
+        run.finish(averaged.module, predict(averaged.module, x_test), x_test, y_test)
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ class SimpNet(nn.Sequential):
 
 
 def shifted(images: Tensor, reach: int) -> Tensor:
-    """Return a batch moved, as a whole, by up to `reach` pixels up or down and left or right."""
+    """Return images (n, 1, 28, 28), all moved alike, by up to `reach` pixels each way."""
     down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # MNIST's edges, which go round, are blank
+    return images.roll((down, right), (2, 3))  # what goes round MNIST's edges is all but blank
 
 
 def train_epoch(
@@ -75,19 +75,19 @@ def train_epoch(
     batches: Iterable[tuple[Tensor, Tensor]],
     reach: int,
 ) -> float:
-    """Take one step a batch, and return the mean loss."""
+    """Take a step for each batch, images (n, 1, 28, 28) and labels (n,); return the mean loss."""
     model.train()
     losses = Losses()
     for images, labels in batches:
-        optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
+        optimizer.zero_grad()  # regular_epochs: the forward pass can then use the gradients' memory
         with autocast:
             logits = model(shifted(images, reach))
-        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)
+        loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)  # in float32
         loss.backward()
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-        del logits, loss  # and the graph, lest it take up room in the next forward pass
+        del logits, loss  # frees the graph: the next forward pass can use its memory
     return losses.stack().mean().item()
 
 
@@ -95,16 +95,17 @@ def main() -> None:
     args = argument_parser(__doc__, epochs=75, batch_size=100, lr=0.01).parse_args()
     with Run("wsimple", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
-        # From 0.05 in 3 epochs to 0.2 in 50: the shorter a run, the less it learns by heart.
+        # From 0.05 in 3 epochs to 0.2 in 47: the shorter a run, the less it learns by heart.
         dropout = min(0.2, round(0.04 + args.epochs / 300, 2))
         model = run.place(SimpNet(dropout))
-        average = AveragedModel(model)
+        averaged = AveragedModel(model)
         optimizer = torch.optim.AdamW(
             model.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True
         )
-        # The rate rises from a tenth and falls back to it, where it is held for the last third.
-        first = args.epochs * 2 // 3
-        steps = first * -(-len(x_train) // args.batch_size)
+        # The rate rises from a tenth and falls back to it, where it is held for the last third. The
+        # rate alone: the betas stay.
+        regular_epochs = args.epochs * 2 // 3
+        steps = regular_epochs * -(-len(x_train) // args.batch_size)  # rounded up
         falling = OneCycleLR(
             optimizer,
             args.lr,
@@ -113,30 +114,30 @@ def main() -> None:
             final_div_factor=1,
             cycle_momentum=False,
         )
-        held = ConstantLR(optimizer, factor=1)
+        held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
         reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 
         for epoch in run.epochs(
-            model=model, average=average, optimizer=optimizer, schedule=falling
+            model=model, averaged=averaged, optimizer=optimizer, schedule=falling
         ):
-            if epoch == first + 1:
+            if epoch == regular_epochs + 1:
                 run.log("weight averaging:")
-            schedule = falling if epoch <= first else held
+            schedule = falling if epoch <= regular_epochs else held
             lr = optimizer.param_groups[0]["lr"]
             data = batches(x_train, y_train, args.batch_size)
             loss = train_epoch(model, optimizer, schedule, run.autocast, data, reach)
             run.require_finite(loss)
-            if epoch > first:
-                average.update_parameters(model)
+            if epoch > regular_epochs:
+                averaged.update_parameters(model)
             correct = accuracy(predict(model, x_test), y_test)
             run.log(
                 f"{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}"
                 f"  test accuracy: {correct:5.2f}%"
             )
 
-        network = average.module
+        network = averaged.module
         renew_batch_norm(network, batches(x_train, y_train, args.batch_size))
-        run.log(f"average weights of epochs {first + 1} to {args.epochs}:")
+        run.log(f"average weights of epochs {regular_epochs + 1} to {args.epochs}:")
         run.finish(network, predict(network, x_test), x_test, y_test)
 
 
