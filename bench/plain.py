@@ -1,8 +1,8 @@
 """The usual way to write seven of the training loops, to measure ours against.
 
-TensorDataset and DataLoader, tensors in the default layout, layers of torch.nn, the optimizer with
-its defaults, and `.item()` in every step. The networks, losses and batch sizes are those of the
-scripts; swa and wsimple train as conv and simple do.
+TensorDataset and DataLoader, tensors in the default layout, layers of torch.nn, an optimizer that
+is not fused, and `.item()` in every step. The networks, losses, batch sizes and kinds of optimizer
+are those of the scripts; swa and wsimple train as conv and simple do.
 """
 
 from collections.abc import Callable

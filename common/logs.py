@@ -15,8 +15,8 @@ FULL_NAMES = {
 }
 FIGURE = re.compile(r"([A-Za-z][A-Za-z ]*): +(-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)")
 EPOCH = re.compile(r" *(\d+)\.  (.+)|Epoch: (\d+) +\d\d:\d\d:\d\d +(.+)")
-FINAL = re.compile(r"([\d.]+)% test accuracy, (\d+) of ([\d,]+) misread")
-SECONDS = re.compile(r"seconds: ([\d,.]+)")
+FINAL = re.compile(r"^(\d+\.\d+)% test accuracy, (\d+) of ([\d,]+) misread", re.MULTILINE)
+SECONDS = re.compile(r"^seconds: (\d[\d,]*\.\d+)", re.MULTILINE)
 
 
 class Log(NamedTuple):
@@ -91,7 +91,7 @@ def read_log(path: str | os.PathLike[str]) -> Log:
         accuracy=float(final[1]) if final else None,
         misread=int(final[2]) if final else None,
         tested=int(final[3].replace(",", "")) if final else None,
-        seconds=float(seconds[1].rstrip(",").replace(",", "")) if seconds else None,
+        seconds=float(seconds[1].replace(",", "")) if seconds else None,
         text=text,
     )
 

@@ -173,8 +173,8 @@ def nearness(published: Log, log: Log) -> tuple[bool, bool, bool, bool, int]:
 
 
 def anchor(log: Log) -> str:
-    """Return a log's name as it may stand in an address and a name within the page."""
-    return re.sub(r"[^\w-]", "-", log.name)
+    """Return a log's name as it may stand in an address and a name within the page, its own."""
+    return re.sub(r"[^\w-]", lambda character: f"_{ord(character[0]):x}_", log.name)
 
 
 def progress(log: Log, out: Path) -> str:
@@ -210,6 +210,8 @@ def last_figures(log: Log) -> dict[str, str]:
             found.setdefault(name, f"{value:.2f}%" if name in PERCENTAGES else f"{value:.4g}")
     if log.seconds is not None:
         found["time"] = duration(log.seconds)
+    if "held-out" in dict(log.header).get("images", ""):
+        return {name.replace("test ", "held-out "): value for name, value in found.items()}
     return found
 
 

@@ -162,6 +162,28 @@ def test_figures_with_an_exponent(tmp_path: Path) -> None:
     assert epoch == {"epoch": 1, "lr": 1e-5, "training loss": 325, "test loss": 1024.5}
 
 
+def test_a_command_is_no_figure(tmp_path: Path) -> None:
+    told = "99.99% test accuracy, 1 of 10,000 misread seconds: ."
+    path = tmp_path / "conv.log"
+    path.write_text(CONV_LOG.replace("command: ", f"command: python a.py --out '{told}' ", 1))
+    log = read_log(path)
+    assert (log.accuracy, log.misread, log.seconds) == (99.57, 43, 1500.9)
+
+
+def test_held_out_images_are_no_test_images(tmp_path: Path) -> None:
+    path = tmp_path / "conv.log"
+    path.write_text(CONV_LOG.replace("test images", "held-out training images", 1))
+    told = report.last_figures(read_log(path))
+    assert told["held-out accuracy"] == "99.57%" and "test accuracy" not in told
+
+
+def test_names_that_are_alike_are_told_apart(tmp_path: Path) -> None:
+    for name in ("conv (1)", "conv -1-"):
+        (tmp_path / f"{name}.log").write_text(CONV_LOG)
+    names = Page(report.page(tmp_path)).names
+    assert len(names) == len(set(names)) > 10
+
+
 def test_logs_that_the_scripts_write(out: Path, published: Path) -> None:
     log = read_log(published / "logit-5-epochs.log")
     assert list(log.epochs[0]) == ["epoch", "training loss", "test loss", "test accuracy"]
@@ -331,6 +353,7 @@ def sections(html: str) -> dict[str, str]:
 def test_page_tells_of_every_run(out: Path, html: str) -> None:
     logs = {name: read_log(out / f"{name}.log") for name in ("logit", "conv", "gan")}
     assert [row[0] for row in Page(html).tables[0]] == ["Run", *logs]
+    assert [row[1] for row in Page(html).tables[0]] == ["Epochs", "2", "2 of 3", "3"]
     assert list(sections(html)) == list(logs)
     told = {
         "logit": [f"{logs['logit'].accuracy:.2f}%", f"{logs['logit'].misread:,} of 10,000"],

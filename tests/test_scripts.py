@@ -244,8 +244,12 @@ def final_accuracy(output: str) -> float:
 
 
 def files_of(folder: Path) -> dict[str, int]:
-    """Return the files below a folder and when each was changed."""
-    skipped = {".git", "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
+    """Return the files below a folder and when each was changed, but for caches and `out`.
+
+    There a run of one's own may be under way.
+    """
+    caches = {".git", "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
+    skipped = {*caches, "out"}
     return {
         str(path): path.stat().st_mtime_ns
         for path in folder.rglob("*")

@@ -18,17 +18,22 @@ publish() { # label script flags...
         [ -e "$file" ] && cp "$file" "mnist/results/$label${file#"$out/$name"}"
     done
     cp "$out/$name.log" "mnist/results/$label.log"
+    # Should the run be wanted anew, it is not to go on from here.
+    rm -f "$out/$name.resume.pt" "$out/$name".seed-*.json
 }
 
 judged() { # the scores of generated digits come from a trained classifier
+    local judge=mnist/out/runs/conv-seed-0
+    [ -e "mnist/results/$1.log" ] && return
+    [ -e "$judge/conv.pt" ] || python mnist/conv.py --out "$judge" --resume
     mkdir -p "mnist/out/runs/$1"
-    [ -e "mnist/results/$1.log" ] || cp mnist/out/runs/conv-seed-0/conv.pt "mnist/out/runs/$1"
+    cp "$judge/conv.pt" "mnist/out/runs/$1"
 }
 
 publish logit logit
 for seed in 0 1 2; do
     publish "linear-seed-$seed" linear --seed "$seed"
-    publish "linear-float32-seed-$seed" linear --precision float32 --seed "$seed"
+    publish "linear-float32-seed-$seed" linear --seed "$seed" --precision float32
 done
 publish conv-3-epochs conv --epochs 3
 for seed in 0 1 2; do
@@ -54,8 +59,6 @@ publish simple-3-epochs simple --epochs 3
 publish simple-3-epochs-float32 simple --epochs 3 --precision float32
 judged gan
 publish gan gan
-judged gan-4-epochs-float32
-publish gan-4-epochs-float32 gan --epochs 4 --precision float32
 judged gan-float32
 publish gan-float32 gan --precision float32
 judged cgan
