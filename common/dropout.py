@@ -22,7 +22,7 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
     Args:
         x: float32, float16 or bfloat16, any shape; only its shape, layout and dtype are used.
         p: share of zeros, 0 <= p < 1; what counts is p rounded to a multiple of 1/256, and the
-            scale is that of the rounded share.
+            scale is that of the rounded share, as near as x's dtype has it.
 
     Returns:
         A tensor of x's shape, dtype and order in memory, without gradient, from torch's default
@@ -77,7 +77,7 @@ class ReLUDropout(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= round(p * 256) < 256:
+        if p < 0 or not round(p * 256) < 256:
             raise ValueError(f"the share of zeros has to be from 0 to 0.998, not {p}")
         self.p = p
 

@@ -1,7 +1,7 @@
-"""Layers as torch has them, where torch's own are not at their best."""
+"""Layers and a loss as torch has them, where torch's own are not at their best."""
 
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn import functional
 
 
 class Conv2d(nn.Conv2d):
@@ -16,7 +16,7 @@ class Conv2d(nn.Conv2d):
             return super().forward(x)
         # Rows of height x width x channels, as both lie in memory in the channels-last layout.
         rows, weight = (tensor.permute(0, 2, 3, 1).flatten(1) for tensor in (x, self.weight))
-        return linear(rows, weight, self.bias)[:, :, None, None]
+        return functional.linear(rows, weight, self.bias)[:, :, None, None]
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -40,3 +40,16 @@ class Sigmoid(nn.Sigmoid):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.float())
+
+
+def binary_cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Return torch's binary cross entropy, (), but NaN where a probability is NaN.
+
+    torch's own ends in an error then, on an accelerator in one after which nothing runs any more.
+
+    Args:
+        probabilities: float32, any shape.
+        targets: float32 from 0 to 1, of the same shape.
+    """
+    loss = functional.binary_cross_entropy(probabilities.nan_to_num(), targets)
+    return loss + (probabilities - probabilities).detach().sum()  # 0, or NaN

@@ -19,7 +19,7 @@ def load_weights(kind: Callable[[], Model], path: Path) -> Model:
 
     Args:
         kind: the network's class.
-        path: a state dict, as `out/NAME.pt` holds it.
+        path: a state dict, as `out/NAME.pt` holds it, in any precision.
 
     Raises:
         OSError: the file is not there or cannot be read.
@@ -30,6 +30,10 @@ def load_weights(kind: Callable[[], Model], path: Path) -> Model:
     content = io.BytesIO(path.read_bytes())
     try:
         states = torch.load(content, map_location="cpu", weights_only=True)
+        wanted = model.state_dict()
+        states = {name: tensor.to(wanted[name].dtype) for name, tensor in states.items()}
+        if not all(tensor.isfinite().all() for tensor in states.values()):
+            raise ValueError
         model.load_state_dict(states, assign=True)
     except Exception:  # torch.load raises whatever a damaged file leads it to
         name = type(model).__name__

@@ -19,14 +19,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import Losses, batches, draw
 from common.course import finish
-from common.layers import Conv2d, ConvTranspose2d, Sigmoid
+from common.layers import Conv2d, ConvTranspose2d, Sigmoid, binary_cross_entropy
 from common.mnist import makegrid
 from common.run import Run, argument_parser
 from common.scores import log_scores, trained_judge

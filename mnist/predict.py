@@ -85,7 +85,7 @@ def opinions(of_models: dict[str, Tensor]) -> list[str]:
         pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         lines.append(f"  {name:8}" + "   ".join(f"{digit} {share:7.2%}" for digit, share in pairs))
         votes[int(likeliest.indices[0])] += 1
-        sureness += of_digits.cpu()
+        sureness += of_digits
     if len(of_models) > 1:
         # Of digits with as many votes, the one that all models together think likelier.
         digit = max(votes, key=lambda digit: (votes[digit], sureness[digit].item()))
@@ -100,7 +100,7 @@ def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor])
     in CLASSIFIERS.
     """
     temperature, source = CLASSIFIERS[name][1], "as in predict.py"
-    y, y_test = data["y"].cpu(), data["Y"].cpu()
+    y, y_test = data["y"], data["Y"]
     path = out / f"{name}.log"
     log = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     # Until a run has ended, the weights are an older run's.
@@ -202,7 +202,7 @@ def main() -> None:
         for key in "xX":
             data[key] = data[key].unsqueeze(1).to(args.device)
         for key in "yY":
-            data[key] = data[key].long().to(args.device)
+            data[key] = data[key].long()
         for name, model in models.items():
             echo(calibration(name, model, args.out, data))
     if failed:

@@ -79,7 +79,7 @@ def train_epoch(
     model.train()
     losses = Losses()
     for images, labels in batches:
-        optimizer.zero_grad()  # regular_epochs: the forward pass can then use the gradients' memory
+        optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
         with autocast:
             logits = model(shifted(images, reach))
         loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)  # in float32

@@ -92,7 +92,7 @@ def test_in_evaluation_it_is_relu() -> None:
     assert torch.equal(ReLUDropout(0.5).eval()(x), torch.relu(x))
 
 
-@pytest.mark.parametrize("p", [-0.1, 0.999, 1])
+@pytest.mark.parametrize("p", [-0.1, -0.001, 0.999, 1])
 def test_a_share_that_leaves_nothing_or_more_than_all_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match=f"from 0 to 0.998, not {p}"):
         ReLUDropout(p)

@@ -392,6 +392,16 @@ def test_no_weights_or_damaged_ones_are_one_line(data: dict[str, Pixels], tmp_pa
     assert done.stderr.count("\n") == 1
 
 
+def test_weights_of_any_precision_and_none_that_are_not_finite(tmp_path: Path) -> None:
+    path, states = tmp_path / "logit.pt", Logit().state_dict()
+    torch.save({name: tensor.double() for name, tensor in states.items()}, path)
+    loaded = load_weights(Logit, path).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in states.items())
+    torch.save({**states, "1.bias": torch.full((10,), math.nan)}, path)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} is damaged, or holds other"):
+        load_weights(Logit, path)
+
+
 def test_marks_lighter_and_darker_than_the_background() -> None:
     """As much of the one as of the other: the drawing is whatever stands out the most."""
     grey = np.full((40, 40, 4), (128, 128, 128, 255), np.uint8)

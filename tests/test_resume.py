@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from common.run import Run, argument_parser
-from mnist import conv, logit
+from mnist import cgan, conv, gan, logit
 from tests.conftest import ROOT, run_script
 
 RUNS = [  # long enough to be killed in the middle, and short enough for a test; GANs: test_gan.py
@@ -320,6 +320,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         assert all(tensor.isfinite().all() for tensor in checkpoint["states"]["model"].values())
     log = (tmp_path / "conv.log").read_text()
     assert re.findall(r"^ *(\d+)\.  lr", log, re.M) == ["1"]
+
+
+@pytest.mark.parametrize("script", [gan, cgan])
+def test_a_gan_that_diverges_ends_in_one_line(
+    script: ModuleType, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--limit", "240", "--epochs", "1", "--lr", "1e30", "--precision", "float32"]
+    folders = ["--data", str(few_digits), "--out", str(tmp_path)]
+    name = script.__name__.removeprefix("mnist.")
+    told = f"{name}: the loss is no longer finite; try a lower --lr"
+    assert last_words(monkeypatch, script, *flags, *folders) == told
 
 
 def last_words(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *flags: str) -> str:
