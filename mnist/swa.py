@@ -102,8 +102,8 @@ def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> t
     x_train, y_train, x_test, y_test = data
     torch.manual_seed(seed)
     model, optimizer, falling = beginning(run, len(x_train))
-    held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
     averaged = AveragedModel(model)
+    held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
     regular_epochs = run.args.epochs * 3 // 5
     reach = min(2, run.args.epochs // 5)
 
@@ -149,8 +149,8 @@ def main() -> None:
     with Run("swa", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         model, optimizer, falling = beginning(run, len(x_train))
-        held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
         averaged = AveragedModel(model)
+        held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
         regular_epochs = args.epochs * 3 // 5
         reach = min(2, args.epochs // 5)  # the longer a run, the more variety the images need
 

@@ -105,12 +105,10 @@ def test_a_gans_loss_and_gradients_are_those_of_the_plain_version(name: str) -> 
 def test_each_part_can_be_left_out_of_a_step(name: str) -> None:
     images, labels = some_images()
     batch = [(images[:4], labels[:4])]
-    for part, scripts, without in PARTS:
+    for _, scripts, without in PARTS:
         if name in scripts:
             with without():
                 our_epoch(name, FLOAT32)(batch)
-            # What was put in its place is gone again.
-            assert our_epoch(name, FLOAT32)(batch), part
     if name == "conv":
         epoch_in_chunks(3)(batch)
     step = plain.gan_step(name) if "gan" in name else plain.classifier_step(name)
