@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import plain
 from common import memory
 from common.batches import batches, scaled
+from common.graphs import replay_passes
 from common.mnist import mnist
 from common.run import device_name, positive
 
@@ -147,13 +148,17 @@ def seconds_a_step(name: str, one: str, precision: str) -> float:
 
 
 def our_epoch(
-    name: str, autocast: torch.autocast, layout: torch.memory_format = torch.channels_last
+    name: str,
+    autocast: torch.autocast,
+    layout: torch.memory_format = torch.channels_last,
+    device: str = "cpu",
+    graph: bool = False,
 ) -> Epoch:
     """Return the part of a script that trains its network on batches."""
     script = importlib.import_module(f"mnist.{name}")
     if "gan" in name:
-        return our_gan_epoch(script, autocast, layout)
-    model = getattr(script, MODELS[name])().to(memory_format=layout)
+        return our_gan_epoch(script, autocast, layout, device)
+    model = getattr(script, MODELS[name])().to(device).to(memory_format=layout)
     optimizer: torch.optim.Optimizer
     if name == "logit":
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -164,18 +169,21 @@ def our_epoch(
     else:
         optimizer = torch.optim.AdamW(model.parameters(), 0.001, fused=True)
     schedule = CosineAnnealingLR(optimizer, 1000000)
+    if graph:
+        images = torch.zeros(SCRIPTS[name][0], 1, 28, 28, device=device)
+        replay_passes(model, images, autocast)
     reach = (2,) if name in ("conv", "simple") else ()
     return lambda data: script.train_epoch(model, optimizer, schedule, autocast, data, *reach)
 
 
 def our_gan_epoch(
-    script: ModuleType, autocast: torch.autocast, layout: torch.memory_format
+    script: ModuleType, autocast: torch.autocast, layout: torch.memory_format, device: str
 ) -> Epoch:
     """Return the part of gan.py or cgan.py that trains its two networks on batches."""
     generator, discriminator = script.Generator(), script.Discriminator()
     optimizers = []
     for model in (generator, discriminator):
-        model.to(memory_format=layout)
+        model.to(device).to(memory_format=layout)
         optimizers.append(
             torch.optim.Adam(model.parameters(), 0.0002, betas=(0.5, 0.999), fused=True)
         )

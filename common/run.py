@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from common.graphs import replay_passes
 from common.grid import mismatch_grid, mismatch_lines, mismatches
 from common.memory import leave_out_compiler, map_large_blocks
 from common.mnist import mnist
@@ -50,9 +51,17 @@ class Stateful(Protocol):
 
 
 def argument_parser(
-    description: str | None, epochs: int, batch_size: int, lr: float
+    description: str | None, epochs: int, batch_size: int, lr: float, graph: bool = True
 ) -> argparse.ArgumentParser:
-    """Return a parser of the flags that all scripts share, with a script's own defaults."""
+    """Return a parser of the flags that all scripts share, with a script's own defaults.
+
+    Args:
+        description: the script's docstring.
+        epochs: how many, unless told.
+        batch_size: images a step, unless told.
+        lr: the highest learning rate, unless told.
+        graph: whether the script trains one network, whose passes can be replayed.
+    """
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """The docstring as it stands, and each flag's default."""
@@ -79,6 +88,12 @@ def argument_parser(
         default="auto",
         help="of the network's arithmetic; auto: bfloat16 where it pays for this network",
     )
+    if graph:
+        add(
+            "--graph",
+            action="store_true",
+            help="replay the network's passes as CUDA graphs, which takes less of the host's time",
+        )
     add("--data", type=Path, default=ROOT / "mnist/data", metavar="DIR", help="the IDX files")
     add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="logs and pictures")
     add("--limit", type=positive(int), metavar="N", help="the first N training images only")
@@ -120,6 +135,8 @@ class Run:
         self.name = name
         self.args = args
         self.device: torch.device = args.device
+        if "graph" in args and args.graph and self.device.type != "cuda":
+            raise SystemExit(f"{name}: --graph is for cuda, not {self.device.type}: leave it out")
         self.precision = _precision(args.precision, self.device, bfloat16_pays)
         self.autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
@@ -177,6 +194,7 @@ class Run:
         limit = self.args.limit
         tensors = x_train[:limit], y_train[:limit], x_test, y_test
         self._images = len(tensors[0])
+        self._image_shape = tensors[0].shape[1:]
         for array in data.values():
             self._checksum = zlib.crc32(array.data, self._checksum)
         self._tested = len(x_test)
@@ -190,12 +208,22 @@ class Run:
         """
         return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def graph(self, model: nn.Module) -> None:
+        """With `--graph` have the network's passes in training replayed (`common.graphs`).
+
+        Copies of it have to be made before. `epochs` does this for a network called model.
+        """
+        if "graph" in self.args and self.args.graph:
+            shape = min(self.args.batch_size, self._images), *self._image_shape
+            replay_passes(model, torch.zeros(shape, device=self.device), self.autocast)
+
     def epochs(self, **parts: Stateful) -> Iterator[int]:
         """Yield the numbers of the epochs, from 1 on, and save a checkpoint after each.
 
-        The first call prints the header of the log. With `--resume` all objects and the random
-        numbers are set back to where the interrupted run's last finished epoch left them, the log
-        likewise, and the epochs go on from there.
+        The first call prints the header of the log. With `--graph` it also records the passes of
+        the network called model. With `--resume` all objects and the random numbers are set back to
+        where the interrupted run's last finished epoch left them, the log likewise, and the epochs
+        go on from there.
 
         Ends the program with one line if torchrun started several processes: all of them would
         write the same files.
@@ -208,6 +236,8 @@ class Run:
                 f"{self.name}: runs in one process: start it with python in place of torchrun"
                 " (only the trials of swa.py can be spread)"
             )
+        if isinstance(model := parts.get("model"), nn.Module):
+            self.graph(model)
         first = self._resumed(parts) if self.args.resume else 1
         if first == 1:
             with self._writing():
@@ -296,7 +326,7 @@ class Run:
         images = self._images * self.args.epochs
         self.log(
             f"seconds: {self._seconds:.1f} in all, {self._seconds / self.args.epochs:.2f} an epoch,"
-            f" {images / self._seconds:,.0f} images a second{_peak_memory()}"
+            f" {images / self._seconds:,.0f} images a second{_peak_memory(self.device)}"
         )
 
     def save_weights(self, model: nn.Module) -> None:
@@ -579,8 +609,14 @@ def echo(text: str, end: str = "\n", way_on: str = "") -> None:
         raise SystemExit(f"{program}: cannot print: {error.strerror}{way_on}") from None
 
 
-def _peak_memory() -> str:
-    """Return the most memory that this process has held, or nothing where nobody counts it."""
+def _peak_memory(device: torch.device) -> str:
+    """Return the most memory that this process has held, or nothing where nobody counts it.
+
+    On an accelerator it is the device's memory that counts.
+    """
+    if device.type in ("cuda", "xpu"):
+        peak = torch.get_device_module(device).max_memory_allocated(device) / 2**20
+        return f", {peak:,.0f} MB at the peak on the device"
     status = Path("/proc/self/status")
     if status.exists():  # Linux, where getrusage() would count what the parent held at the start
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())

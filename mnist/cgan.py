@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.average import update_average
 from common.batches import Losses, batches, draw
 from common.course import finish
 from common.layers import Conv2d, ConvTranspose2d, Sigmoid, binary_cross_entropy
@@ -122,13 +123,13 @@ def train_epoch(
         generator_optimizer.step()
         discriminator.requires_grad_(True)
 
-        averaged.update_parameters(generator)
+        update_average(averaged, generator)
         losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
     return losses.stack().quantile(0.5, dim=0).tolist()
 
 
 def main() -> None:
-    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.0002).parse_args()
+    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.0002, graph=False).parse_args()
     with Run("cgan", args, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load()
         latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores

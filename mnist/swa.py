@@ -95,14 +95,14 @@ def beginning(run: Run, train_size: int) -> tuple[ConvNet, torch.optim.Optimizer
 def trial(run: Run, data: tuple[Tensor, Tensor, Tensor, Tensor], seed: int) -> tuple[float, float]:
     """Return the test accuracies, in percent, of both ways to end one and the same training.
 
-    Up to the epoch where averaging begins they share all; from there both go on from the same
-    weights, state of the optimizer and random numbers: one while the rate falls, without averaging,
-    the other at a held rate with averaging.
+    They share all up to where averaging begins. From there both go on from the same weights, state
+    of the optimizer and random numbers: one at a falling rate, one at a held rate and averaging.
     """
     x_train, y_train, x_test, y_test = data
     torch.manual_seed(seed)
     model, optimizer, falling = beginning(run, len(x_train))
     averaged = AveragedModel(model)
+    run.graph(model)
     held = ConstantLR(optimizer, factor=1)  # leaves the rate where it is
     regular_epochs = run.args.epochs * 3 // 5
     reach = min(2, run.args.epochs // 5)

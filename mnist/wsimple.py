@@ -7,7 +7,7 @@ python mnist/wsimple.py              # 75 epochs, the last 25 averaged; some hou
 python mnist/wsimple.py --epochs 12  # the last 4 averaged; half an hour to an hour
 
 99.68 % of the test digits after 12 epochs (seed 0): mnist/results/wsimple-12-epochs.log. The 75
-have not been run.
+are not published.
 """
 
 import sys

@@ -72,6 +72,16 @@ def test_table_of_speed_is_that_of_its_log() -> None:
     assert device in readme and sgemm in readme
 
 
+def test_table_of_the_accelerator_is_that_of_its_log() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = (ROOT / "mnist/results/graph.txt").read_text(encoding="utf-8").splitlines()
+    table = [line for line in lines if line.startswith("| ")]
+    assert len(table) == 9
+    assert "\n".join(table) in readme
+    device = next(line.rpartition(", ")[2] for line in lines if line.startswith("device: "))
+    assert f"({device}," in readme
+
+
 def test_ratios_on_the_slower_processor_are_those_of_its_log() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("A slower processor")[1]
     log = (ROOT / "mnist/results/speed-slower.txt").read_text(encoding="utf-8")

@@ -207,6 +207,7 @@ def test_too_few_images_to_hold_some_out(few_digits: Path, tmp_path: Path) -> No
         (["--lr", "nan"], 2, "--lr: nan is not a positive number"),
         (["--batch-size", "x"], 2, "--batch-size: invalid positive int value: 'x'"),
         (["--device", "abacus"], 2, "--device: no device abacus here"),
+        (["--device", "cpu", "--graph"], 1, "logit: --graph is for cuda, not cpu: leave it out"),
         (["--data", "{tmp}/none"], 1, "{tmp}/none"),
         (["--out", "{tmp}/file", *SMALL], 1, "logit: cannot write to {tmp}/file"),
     ],
@@ -230,7 +231,7 @@ def test_help_shows_defaults_and_an_example(name: str) -> None:
     assert f"python mnist/{name}.py" in text
     for flag in (
         "--epochs N", "--batch-size N", "--lr X", "--seed N", "--device NAME", "--precision",
-        "--data DIR", "--out DIR", "--limit N", "--validate", "--resume",
+        "--graph", "--data DIR", "--out DIR", "--limit N", "--validate", "--resume",
     ):  # fmt: skip
         assert flag in text
     assert text.count("(default: ") >= 7

@@ -21,6 +21,7 @@ from common.mnist import mnist
 from mnist import cgan, gan
 from tests.conftest import ROOT
 
+NONE = "no script logits; there are logit, linear, conv, simple, lstm, gan, cgan"
 PLAIN = {
     "logit": plain.logit,
     "linear": plain.linear,
@@ -130,15 +131,24 @@ def test_the_benchmark_prints_its_table() -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["logits"], "no script logits; there are logit, linear, conv, simple, lstm, gan, cgan"),
-        (["--rounds", "0"], "argument --rounds: 0 is not a positive number"),
+        (["speed", "logits"], NONE),
+        (["graph", "logits"], NONE),
+        (["speed", "--rounds", "0"], "argument --rounds: 0 is not a positive number"),
     ],
 )
 def test_bad_arguments_of_the_benchmark_are_one_clear_line(flags: list[str], reason: str) -> None:
-    command = [sys.executable, "bench/speed.py", *flags]
+    command = [sys.executable, f"bench/{flags[0]}.py", *flags[1:]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(reason)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_cuda_device_there_is_nothing_to_measure() -> None:
+    command = [sys.executable, "bench/graph.py", "logit"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "bench: no CUDA device here\n"
 
 
 @pytest.mark.parametrize("program", ["speed", "parts"])
