@@ -64,7 +64,11 @@ def argument_parser(
     """
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """The docstring as it stands, and each flag's default."""
+        """The docstring as it stands, and the default of each flag that has one."""
+
+        def _get_help_string(self, action: argparse.Action) -> str | None:
+            has_one = action.default is not None and action.default is not False
+            return super()._get_help_string(action) if has_one else action.help
 
     # Flags in full, as the log's header and those who read it need them.
     parser = argparse.ArgumentParser(
@@ -92,7 +96,7 @@ def argument_parser(
         add(
             "--graph",
             action="store_true",
-            help="replay the network's passes as CUDA graphs, which takes less of the host's time",
+            help="on cuda: launch the network's passes as graphs, which takes the host less time",
         )
     add("--data", type=Path, default=ROOT / "mnist/data", metavar="DIR", help="the IDX files")
     add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="logs and pictures")
