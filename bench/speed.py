@@ -154,7 +154,7 @@ def our_epoch(
     device: str = "cpu",
     graph: bool = False,
 ) -> Epoch:
-    """Return the part of a script that trains its network on batches."""
+    """Return the part of a script that trains its network on batches, maybe as with `--graph`."""
     script = importlib.import_module(f"mnist.{name}")
     if "gan" in name:
         return our_gan_epoch(script, autocast, layout, device)

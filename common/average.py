@@ -11,15 +11,16 @@ from torch.optim.swa_utils import AveragedModel
 def update_average(averaged: AveragedModel, model: nn.Module) -> None:
     """Do what `averaged.update_parameters(model)` does, but without waiting for the device.
 
-    AveragedModel copies the count of its updates to the device each time, once for each kind of
-    number, and the host waits for that; a running average makes no use of the count.
+    AveragedModel copies the count of its updates to the device in each of them, once for each
+    dtype, and the host waits for that; a running average makes no use of the count.
 
     Args:
         averaged: the average, with a `multi_avg_fn` and with `use_buffers`. Of its buffers those
             of whole numbers, in which batch norms count batches, are not averaged but copied.
         model: the network as it is now.
     """
-    if averaged.multi_avg_fn is None or averaged.n_averaged == 0:  # the first time it is a copy
+    assert averaged.multi_avg_fn is not None
+    if averaged.n_averaged == 0:  # the first average is a copy
         averaged.update_parameters(model)
         return
     averages, current = [], []

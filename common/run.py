@@ -96,7 +96,7 @@ def argument_parser(
         add(
             "--graph",
             action="store_true",
-            help="on cuda: launch the network's passes as graphs, which takes the host less time",
+            help="on cuda: launch the network's passes as CUDA graphs, which saves the host's time",
         )
     add("--data", type=Path, default=ROOT / "mnist/data", metavar="DIR", help="the IDX files")
     add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="logs and pictures")
@@ -616,7 +616,7 @@ def echo(text: str, end: str = "\n", way_on: str = "") -> None:
 def _peak_memory(device: torch.device) -> str:
     """Return the most memory that this process has held, or nothing where nobody counts it.
 
-    On an accelerator it is the device's memory that counts.
+    On cuda and xpu it is the memory of the tensors on the device that counts.
     """
     if device.type in ("cuda", "xpu"):
         peak = torch.get_device_module(device).max_memory_allocated(device) / 2**20

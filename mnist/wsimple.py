@@ -6,8 +6,8 @@ https://arxiv.org/abs/1803.05407; the network is that of simple.py.
 python mnist/wsimple.py              # 75 epochs, the last 25 averaged; some hours on 2 cores
 python mnist/wsimple.py --epochs 12  # the last 4 averaged; half an hour to an hour
 
-99.68 % of the test digits after 12 epochs (seed 0): mnist/results/wsimple-12-epochs.log. The 75
-are not published.
+99.68 % of the test digits after 12 epochs (seed 0): mnist/results/wsimple-12-epochs.log. No run of
+75 is published.
 """
 
 import sys

@@ -2,13 +2,19 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from common.graphs import replay_passes
+from common.run import Run, argument_parser
+from mnist import swa
+from mnist.logit import Logit
+from tests.conftest import run_script
 
 
 def test_which_passes_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +52,38 @@ def test_which_passes_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
             images = torch.randn(size, 1, 28, 28)
             assert torch.equal(model.train(training)(images), usual.train(training)(images))
     assert replayed == [(5, 1, 28, 28)] * 2
+
+
+def test_a_run_records_its_network_after_copies_are_made(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[tuple[nn.Module, tuple[int, ...]]] = []
+    copied: list[nn.Module] = []
+
+    def record(model: nn.Module, batch: Tensor, autocast: torch.autocast) -> None:
+        recorded.append((model, tuple(batch.shape)))
+
+    def average(model: nn.Module) -> AveragedModel:
+        assert model not in [network for network, _ in recorded]
+        copied.append(model)
+        return AveragedModel(model)
+
+    monkeypatch.setattr("common.run.replay_passes", record)
+    monkeypatch.setattr(swa, "AveragedModel", average)
+    flags = ["--data", str(few_digits), "--out", str(tmp_path), "--device", "cpu"]
+    args = argument_parser(None, epochs=2, batch_size=600, lr=0.001).parse_args(flags)
+    run = Run("logit", args)
+    data = run.load()
+    args.graph = True  # with which a run on the CPU would not begin
+    model = Logit()
+    next(run.epochs(model=model))
+    assert recorded == [(model, (500, 1, 28, 28))]  # no more than there are
+    swa.trial(run, data, 0)
+    assert [network for network, _ in recorded] == [model, *copied] and len(copied) == 1
+
+
+@pytest.mark.parametrize("name", ["gan", "cgan"])
+def test_networks_in_a_contest_have_no_graphs(name: str) -> None:
+    done = run_script(name, "--graph")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"{name}.py: error: unrecognized arguments: --graph"

@@ -79,7 +79,12 @@ def test_table_of_the_accelerator_is_that_of_its_log() -> None:
     assert len(table) == 9
     assert "\n".join(table) in readme
     device = next(line.rpartition(", ")[2] for line in lines if line.startswith("device: "))
-    assert f"({device}," in readme
+    torch = next(re.split(r"[+,]", line)[0] for line in lines if line.startswith("torch "))
+    assert f"({device}, {torch};" in readme
+    (simple,) = (line.strip("| ").split(" | ") for line in table if line.startswith("| simple"))
+    text = " ".join(readme.split())
+    assert f"from {simple[3]} s an epoch to {simple[4]};" in text
+    assert f"alone run for {simple[2]}." in text
 
 
 def test_ratios_on_the_slower_processor_are_those_of_its_log() -> None:
