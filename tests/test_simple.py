@@ -15,7 +15,7 @@ from common.batches import scaled
 from common.dropout import ReLUDropout
 from common.mnist import mnist
 from mnist import simple, wsimple
-from mnist.simple import SimpNet
+from mnist.simple import SimpNet, distorted
 from tests.conftest import run_script
 
 EPOCH = r"^ *(\d+)\.  lr: \d\.\d{4}  training loss: \d\.\d{6}  test accuracy: [ \d]\d\.\d\d%$"
@@ -86,10 +86,69 @@ def test_the_same_function_as_relu_ahead_of_pooling() -> None:
     torch.testing.assert_close(nn.Sequential(*layers).eval()(x), ours(x))
 
 
-def test_both_scripts_have_the_same_network() -> None:
-    one, other = (inspect.getsource(script.SimpNet) for script in (simple, wsimple))
-    assert one == other
+def test_both_scripts_have_the_same_network_and_distortions() -> None:
+    for name in ("SimpNet", "distorted"):
+        one, other = (inspect.getsource(getattr(script, name)) for script in (simple, wsimple))
+        assert one == other
     assert simple.LAYERS == wsimple.LAYERS
+
+
+def test_distortions_move_turn_scale_and_slant() -> None:
+    torch.manual_seed(0)
+    images = torch.full((500, 1, 28, 28), -1.0)
+    images[:, :, 11:17, 8:20] = 1  # six pixels high and twelve wide, in the middle
+    ink = (distorted(images).squeeze(1).double() + 1) / 2
+    ink /= ink.sum((1, 2), keepdim=True)
+    position = torch.arange(28) - 13.5
+    down, right = (ink.sum(along) @ position.double() for along in (2, 1))
+    for moved in (down, right):  # each by its own, up to 2.1 pixels, which scaling stretches
+        assert 2 < moved.abs().max() < 2.1 / 0.85**2
+        assert moved.mean().abs() < 0.2
+        assert len(moved.unique()) == 500
+    far_down = position - down.unsqueeze(1)
+    far_right = position - right.unsqueeze(1)
+    height = (ink.sum(2) * far_down**2).sum(1).sqrt()
+    width = (ink.sum(1) * far_right**2).sum(1).sqrt()
+    both = torch.einsum("nij,ni,nj->n", ink, far_down, far_right)
+    for size, usual, slant in ((height, 6, 0.3), (width, 12, 0.1)):
+        scale = size * 12**0.5 / usual  # a slanted one is longer
+        assert 0.85 < scale.min() < 0.93 and 1.1 < scale.max() < 1.25 + slant
+        assert scale.mean().sub(1).abs() < 0.1
+    slope = both / width**2
+    assert 0.1 < slope.max() < 0.25 and -0.25 < slope.min() < -0.1
+    grey = torch.full((3, 1, 28, 28), 0.5)  # what comes in at the edges is like them
+    torch.testing.assert_close(distorted(grey), grey)
+
+
+@pytest.mark.parametrize("name", ["simple", "wsimple"])
+@pytest.mark.parametrize(("epochs", "distorts", "moved"), [(19, False, 2), (20, True, 0)])
+def test_long_runs_distort_their_images(
+    epochs: int,
+    distorts: bool,
+    moved: int,
+    name: str,
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = {"simple": simple, "wsimple": wsimple}[name]
+    seen: list[tuple[Tensor, int]] = []
+
+    def stopped(*given: Any) -> float:
+        (images, labels), reach = next(iter(given[4])), given[5]
+        assert images.shape == (100, 1, 28, 28) and labels.shape == (100,)
+        seen.append((images, reach))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "train_epoch", stopped)
+    flags = ["--data", str(few_digits), "--epochs", str(epochs), "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *flags])
+    with pytest.raises(SystemExit, match="130"):
+        script.main()
+    ((images, reach),) = seen
+    grey = images * 127.5 + 127.5
+    whole = (grey - grey.round()).abs().max() < 0.01  # the pixels as they are in the file
+    assert (not whole, reach) == (distorts, moved)
 
 
 def test_batch_norm_statistics_are_those_of_a_pass_over_the_data() -> None:
