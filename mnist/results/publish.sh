@@ -73,9 +73,6 @@ publish simple-8-epochs simple --epochs 8
 publish wsimple-12-epochs wsimple --epochs 12
 publish swa-trials swa --trials 8
 publish simple-20-epochs simple --epochs 20
-publish simple-20-epochs-seed-1 simple --epochs 20 --seed 1
-publish simple-20-epochs-seed-2 simple --epochs 20 --seed 2
-publish simple-20-epochs-seed-3 simple --epochs 20 --seed 3
 for table in speed parts; do
     log=mnist/results/$table.txt
     [ -e "$log" ] || { python "bench/$table.py" >"$log.new" && mv "$log.new" "$log"; }
