@@ -440,7 +440,8 @@ class Training:
         torch.manual_seed(3)
         self.script = script
         self.generator, self.discriminator = script.Generator(), script.Discriminator()
-        self.averaged = AveragedModel(self.generator, use_buffers=True)
+        average = get_ema_multi_avg_fn(0.999)
+        self.averaged = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
         self.generator_optimizer, self.discriminator_optimizer = (
             torch.optim.Adam(network.parameters(), 0.0002, betas=(0.5, 0.999))
             for network in (self.generator, self.discriminator)
