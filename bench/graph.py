@@ -9,7 +9,6 @@ for an epoch of 60,000 images. Beside them stand the kernels that a usual step l
 all of an epoch's kernels, and how often in a step the host waits for the device.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -25,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.speed import SCRIPTS, our_epoch, training_data
+from bench.speed import SCRIPTS, our_epoch, scripts_parser, training_data
 from common.batches import batches
 from common.run import device_name
 
@@ -35,14 +34,7 @@ FLOAT32 = ("logit", "lstm")  # the others take bfloat16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=", ".join(SCRIPTS))
-    args = parser.parse_args()
-    for name in args.scripts:
-        if name not in SCRIPTS:
-            parser.error(f"no script {name}; there are {', '.join(SCRIPTS)}")
+    args = scripts_parser(__doc__).parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("bench: no CUDA device here")
 

@@ -8,7 +8,6 @@ two fresh ones. A ratio under 1 means that the part pays; it is the median over 
 lowest and the highest stand beside it. Last come parts that conv was tried with and does not have.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.speed import SCRIPTS, our_epoch, timed, training_data
+from bench.speed import SCRIPTS, our_epoch, scripts_parser, timed, training_data
 from common.batches import batches
 from common.memory import keep_freed_memory, leave_out_compiler
 from common.run import device_name
@@ -109,14 +108,7 @@ PARTS: list[tuple[str, list[str], Context]] = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=", ".join(SCRIPTS))
-    args = parser.parse_args()
-    for name in args.scripts:
-        if name not in SCRIPTS:
-            parser.error(f"no script {name}; there are {', '.join(SCRIPTS)}")
+    args = scripts_parser(__doc__).parse_args()
 
     training_data()  # ends here, ahead of the table, if there is none
     leave_out_compiler()
