@@ -56,6 +56,8 @@ done
 publish simple-1-epoch simple --epochs 1
 publish simple-1-epoch-float32 simple --epochs 1 --precision float32
 publish simple-3-epochs simple --epochs 3
+publish simple-3-epochs-seed-1 simple --epochs 3 --seed 1
+publish simple-3-epochs-seed-2 simple --epochs 3 --seed 2
 publish simple-3-epochs-float32 simple --epochs 3 --precision float32
 judged gan
 publish gan gan
@@ -73,6 +75,7 @@ publish simple-8-epochs simple --epochs 8
 publish wsimple-12-epochs wsimple --epochs 12
 publish swa-trials swa --trials 8
 publish simple-20-epochs simple --epochs 20
+publish simple-20-epochs-seed-1 simple --epochs 20 --seed 1
 for table in speed parts; do
     log=mnist/results/$table.txt
     [ -e "$log" ] || { python "bench/$table.py" >"$log.new" && mv "$log.new" "$log"; }
