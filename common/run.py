@@ -70,10 +70,17 @@ def argument_parser(
             has_one = action.default is not None and action.default is not False
             return super()._get_help_string(action) if has_one else action.help
 
+    class Parser(argparse.ArgumentParser):
+        """A parser whose help can be printed in any encoding, and to a pipe that nobody reads."""
+
+        def print_help(self, file: Any = None) -> None:
+            if file is None:
+                echo(self.format_help(), end="")
+            else:
+                super().print_help(file)
+
     # Flags in full, as the log's header and those who read it need them.
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=Formatter, allow_abbrev=False
-    )
+    parser = Parser(description=description, formatter_class=Formatter, allow_abbrev=False)
     add = parser.add_argument
     add("--epochs", type=positive(int), default=epochs, metavar="N", help="passes over the data")
     add("--batch-size", type=positive(int), default=batch_size, metavar="N", help="images a step")
@@ -468,12 +475,15 @@ class Run:
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
-    """Return a parser of positive, finite numbers for argparse."""
+    """Return a parser of positive numbers that torch can take, for argparse."""
+    most = 2**31 - 1 if kind is int else torch.finfo(torch.float32).max
 
     def parse(text: str) -> int | float:
         value = kind(text)
         if not 0 < value < math.inf:
             raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most:.6g}")
         return value
 
     parse.__name__ = f"positive {kind.__name__}"  # argparse names it in its error line

@@ -316,7 +316,10 @@ def test_a_run_is_compared_with_its_like(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["conv (1)", "runs\\conv", 'a"b', os.fsdecode(b"conv \xff")])
 def test_any_name_of_a_log(name: str, tmp_path: Path) -> None:
-    (tmp_path / f"{name}.log").write_text(CONV_LOG)
+    try:
+        (tmp_path / f"{name}.log").write_text(CONV_LOG)
+    except OSError:  # macOS takes no name that is no text, Windows no quotation mark
+        pytest.skip("this file system has no such names")
     done = run_script("report", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))

@@ -182,6 +182,7 @@ def test_a_run_that_cannot_start_loses_nothing(few_digits: Path, tmp_path: Path)
     assert (tmp_path / "logit.resume.pt").read_bytes() == good
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_run_that_cannot_print_loses_nothing(few_digits: Path, tmp_path: Path) -> None:
     flags = ("--data", str(few_digits), "--epochs", "1", "--out", str(tmp_path))
     assert run_script("logit", *flags).returncode == 0
@@ -224,7 +225,10 @@ def test_several_processes_are_refused_before_they_write(
 
 def test_names_that_are_no_text(few_digits: Path, tmp_path: Path) -> None:
     data = tmp_path / os.fsdecode(b"digits \xff")
-    data.symlink_to(few_digits)
+    try:
+        data.symlink_to(few_digits)
+    except OSError:  # macOS
+        pytest.skip("this file system has no such names")
     done = run_script("logit", "--data", str(data), "--epochs", "1", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     command = (tmp_path / "logit.log").read_text().splitlines()[0]

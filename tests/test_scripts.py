@@ -205,6 +205,8 @@ def test_too_few_images_to_hold_some_out(few_digits: Path, tmp_path: Path) -> No
     [
         (["--epochs", "0"], 2, "--epochs: 0 is not a positive number"),
         (["--lr", "nan"], 2, "--lr: nan is not a positive number"),
+        (["--lr", "1e300"], 2, "--lr: 1e300 is more than 3.40282e+38"),
+        (["--batch-size", str(2**31)], 2, "--batch-size: 2147483648 is more than 2.14748e+09"),
         (["--batch-size", "x"], 2, "--batch-size: invalid positive int value: 'x'"),
         (["--device", "abacus"], 2, "--device: no device abacus here"),
         (["--device", "cpu", "--graph"], 1, "logit: --graph is for cuda, not cpu: leave it out"),
@@ -236,6 +238,13 @@ def test_help_shows_defaults_and_an_example(name: str) -> None:
         assert flag in text
     assert text.count("(default:") == 8  # argparse may break the line after it
     assert "default: None" not in text and "default: False" not in text
+
+
+def test_help_in_an_encoding_that_lacks_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run_script("conv", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"99.58 \xb1 0.04 % of the test digits" in done.stdout
 
 
 def final_accuracy(output: str) -> float:
