@@ -54,7 +54,7 @@ class Log(NamedTuple):
         "model: ConvNet, 431,080 parameters" is 431080; of several the first.
         """
         lines = "\n".join(f"{key}: {value}" for key, value in self.header)
-        for pattern in (rf"\b{re.escape(name)}: (-?[\d,]+)", rf"([\d,]+) {re.escape(name)}\b"):
+        for pattern in (rf"\b{re.escape(name)}: (-?\d[\d,]*)", rf"(\d[\d,]*) {re.escape(name)}\b"):
             if found := re.search(pattern, lines):
                 return int(found[1].replace(",", ""))
         return None

@@ -154,7 +154,8 @@ def _ink(rgb: Floats) -> Floats:
 def _without_specks(ink: Floats) -> Floats:
     """Return a drawing without the pieces that have less than a twentieth of the largest's ink."""
     picture = Image.fromarray(ink)
-    picture.thumbnail((PIECES, PIECES), Image.Resampling.BOX)
+    # Without reducing_gap=None a line along the lower or the right edge may be left out.
+    picture.thumbnail((PIECES, PIECES), Image.Resampling.BOX, reducing_gap=None)
     small = np.asarray(picture)
     drawn = Image.fromarray(small > 0.15 * small.max()).convert("L")
     near = np.asarray(drawn.filter(ImageFilter.MaxFilter(3))) > 0  # and the pixels around them

@@ -50,6 +50,16 @@ class Stateful(Protocol):
         ...
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose help can be printed in any encoding, and to a pipe that nobody reads."""
+
+    def print_help(self, file: Any = None) -> None:
+        if file is None:
+            echo(self.format_help(), end="")
+        else:
+            super().print_help(file)
+
+
 def argument_parser(
     description: str | None, epochs: int, batch_size: int, lr: float, graph: bool = True
 ) -> argparse.ArgumentParser:
@@ -69,15 +79,6 @@ def argument_parser(
         def _get_help_string(self, action: argparse.Action) -> str | None:
             has_one = action.default is not None and action.default is not False
             return super()._get_help_string(action) if has_one else action.help
-
-    class Parser(argparse.ArgumentParser):
-        """A parser whose help can be printed in any encoding, and to a pipe that nobody reads."""
-
-        def print_help(self, file: Any = None) -> None:
-            if file is None:
-                echo(self.format_help(), end="")
-            else:
-                super().print_help(file)
 
     # Flags in full, as the log's header and those who read it need them.
     parser = Parser(description=description, formatter_class=Formatter, allow_abbrev=False)
@@ -242,7 +243,7 @@ class Run:
         Args:
             parts: whatever changes from epoch to epoch: models, optimizers, schedules, averages.
         """
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun sets it
+        if int(os.environ.get("WORLD_SIZE") or "1") > 1:  # torchrun sets it
             raise SystemExit(
                 f"{self.name}: runs in one process: start it with python in place of torchrun"
                 " (only the trials of swa.py can be spread)"
@@ -303,8 +304,10 @@ class Run:
         """End the program with one line if a loss is infinite or not a number."""
         if not all(map(math.isfinite, losses)):
             path = self.path(".resume.pt")
-            kept = f" (the last good epoch is in {shown(path)})" if path.exists() else ""
-            raise SystemExit(f"{self.name}: the loss is no longer finite; try a lower --lr{kept}")
+            line = f"{self.name}: the loss is no longer finite; try a lower --lr"
+            if path.exists():
+                line += f" (the last good epoch is in {shown(path)} until a new run starts)"
+            raise SystemExit(line)
 
     def finish(self, model: nn.Module, logits: Tensor, x_test: Tensor, y_test: Tensor) -> None:
         """Log the final figures, the mismatches and the time; write their picture and the weights.
@@ -512,7 +515,8 @@ def find_device(name: str) -> torch.device:
     except RuntimeError:
         names = " and ".join(one.type for one in found)
         raise argparse.ArgumentTypeError(f"no device {name} here; there is {names}") from None
-    return device
+    # All cores are one device: a checkpoint's tensors cannot be loaded to a "cpu:0".
+    return torch.device("cpu") if device.type == "cpu" else device
 
 
 def _precision(wanted: str, device: torch.device, pays: bool) -> str:
@@ -580,7 +584,7 @@ def _command(resume: bool = False) -> str:
 def command_for(script: str, out: Path) -> str:
     """Return the command that has a script, `conv --epochs 1` for one, write to a folder."""
     name, *flags = script.split()
-    if out.resolve() != ROOT / "mnist/out":
+    if Path(os.path.realpath(out)) != ROOT / "mnist/out":
         flags += ["--out", str(out)]
     return _joined(["python", f"mnist/{name}.py", *flags])
 
@@ -592,7 +596,7 @@ def _joined(words: list[str]) -> str:
 
 def shown(path: Path) -> str:
     """Return a path for the reader: relative to the repository if it lies there."""
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))  # which takes links in a circle, as resolve() does not
     inside = resolved.is_relative_to(ROOT)
     return printable(str(resolved.relative_to(ROOT) if inside else path))
 

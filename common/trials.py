@@ -72,9 +72,13 @@ def study(run: Run, model: nn.Module, trial: Callable[[int], tuple[float, float]
     """
     seeds = range(run.args.seed, run.args.seed + run.args.trials)
     rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    kept = _kept(run, model, seeds)  # which may end the program, and then the old log stays
+    kept = _kept(run, model, seeds) if run.args.resume else {}
     if rank == 0:
+        # Whatever ends the program up to here, what an older study kept is still there.
         run.log_header(model=model)
+        if not run.args.resume:
+            for path in run.args.out.glob(f"{run.name}.seed-*.json"):
+                run.remove(path)
     # The exchange also has everyone wait until old trials are read, or removed.
     trials = _of_all_processes(kept)
     for seed in [seed for seed in seeds if seed not in trials][rank::processes]:
@@ -167,11 +171,11 @@ def distributions(pairs: Sequence[tuple[float, float]]) -> bytes:
 
 
 def _kept(run: Run, model: nn.Module, seeds: range) -> dict[int, Trial]:
-    """Return the trials that are kept and asked for; without `--resume`, remove all that are."""
+    """Return the trials that are kept and asked for.
+
+    Ends the program with one line if one is damaged or of another study.
+    """
     trials = {}
-    if not run.args.resume:
-        for path in run.args.out.glob(f"{run.name}.seed-*.json"):
-            run.remove(path)
     for seed in seeds:
         path = run.path(f".seed-{seed}.json")
         try:

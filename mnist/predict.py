@@ -24,7 +24,7 @@ from common.batches import predict
 from common.calibration import calibration_error, error_by_chance, fit_temperature
 from common.mnist import mnist
 from common.own_digits import read_digit
-from common.run import ROOT, command_for, echo, find_device, shown
+from common.run import ROOT, Parser, command_for, echo, find_device, shown
 from common.weights import load_weights
 
 # The classifiers' scripts, each with its network and the temperature that its logits are divided
@@ -98,6 +98,9 @@ def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor])
 
     The temperature is fitted, if the log is of a finished run with --validate; else it is the one
     in CLASSIFIERS.
+
+    Raises:
+        OSError: there is a log, but it cannot be read.
     """
     temperature, source = CLASSIFIERS[name][1], "as in predict.py"
     y, y_test = data["y"], data["Y"]
@@ -123,9 +126,7 @@ def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor])
 
 def arguments() -> argparse.Namespace:
     """Return the parsed command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("images", type=Path, nargs="*", metavar="IMAGE", help="pictures, each of one digit")
     add("--show", action="store_true", help="print the 28 x 28 pixels that the classifiers see")
@@ -204,7 +205,12 @@ def main() -> None:
         for key in "yY":
             data[key] = data[key].long()
         for name, model in models.items():
-            echo(calibration(name, model, args.out, data))
+            try:
+                echo(calibration(name, model, args.out, data))
+            except OSError as error:
+                path = args.out / f"{name}.log"
+                print(f"predict: cannot read {path}: {error.strerror}", file=sys.stderr)
+                failed = True
     if failed:
         raise SystemExit(1)
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.logs import Log, read_log
-from common.run import ROOT, command_for, echo, printable, shown, write_whole
+from common.run import ROOT, Parser, command_for, echo, printable, shown, write_whole
 
 RESULTS = ROOT / "mnist/results"
 ORDER = (
@@ -113,7 +113,9 @@ def read_logs(folder: Path) -> list[Log]:
     for path in sorted(folder.glob("*.log")):
         try:
             logs.append(read_log(path))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            print(f"report: cannot read {path}: {error.strerror}", file=sys.stderr)
+        except ValueError as error:
             print(f"report: {error}", file=sys.stderr)
     return logs
 
@@ -320,9 +322,7 @@ def page(out: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--out",
         type=Path,

@@ -15,16 +15,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import draw
 from common.mnist import makegrid
-from common.run import ROOT, Run, command_for, echo, find_device, seed, shown
+from common.run import ROOT, Parser, Run, command_for, echo, find_device, seed, shown
 from common.weights import load_weights
 from mnist.cgan import Generator
 
 
 def arguments() -> argparse.Namespace:
     """Return the parsed command line; end the program with one line if it asks for no digits."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("digits", metavar="DIGITS", help="what to draw, for instance 2026")
     add("--seed", type=seed, metavar="N", help="to draw the same again (default: at random)")

@@ -411,6 +411,26 @@ def test_marks_lighter_and_darker_than_the_background() -> None:
     assert digit[:, 10:18].sum() == digit.sum() > 0
 
 
+def test_a_line_along_the_edge_is_read(tmp_path: Path) -> None:
+    """A scan of an almost empty sheet: Pillow leaves such a line out unless told."""
+    grey = np.full((508, 508), 255, np.uint8)
+    grey[-1] = 40
+    Image.fromarray(grey).save(tmp_path / "edge.png")
+    assert read_digit(tmp_path / "edge.png").max() > 100
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="there is no /proc/self/mem")
+def test_a_log_that_cannot_be_read_is_one_clear_line(trained: Path, tmp_path: Path) -> None:
+    shutil.copy(trained / "logit.pt", tmp_path)
+    (tmp_path / "logit.log").symlink_to("/proc/self/mem")
+    told = f"cannot read {tmp_path / 'logit.log'}: Input/output error\n"
+    done = run_script("predict", "--calibration", *CPU, "--out", str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"predict: {told}")
+    done = run_script("report", "--out", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"report: {told}report: no run in {tmp_path} to report; ")
+
+
 def test_output_that_nobody_reads_any_more_is_one_clear_line(
     data: dict[str, Pixels], trained: Path, tmp_path: Path
 ) -> None:

@@ -170,6 +170,13 @@ def test_a_command_is_no_figure(tmp_path: Path) -> None:
     assert (log.accuracy, log.misread, log.seconds) == (99.57, 43, 1500.9)
 
 
+def test_a_comma_is_no_figure(tmp_path: Path) -> None:
+    path = tmp_path / "conv.log"
+    path.write_text(CONV_LOG.replace("epochs: 3,", "epochs: ,", 1))
+    assert read_log(path).figure("epochs") is None
+    assert "epochs: ," in path.read_text()
+
+
 def test_held_out_images_are_no_test_images(tmp_path: Path) -> None:
     path = tmp_path / "conv.log"
     path.write_text(CONV_LOG.replace("test images", "held-out training images", 1))

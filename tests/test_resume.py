@@ -223,6 +223,17 @@ def test_several_processes_are_refused_before_they_write(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_core_by_its_number_is_the_cpu(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one process is one, if torchrun's variable is there and empty."""
+    monkeypatch.setenv("WORLD_SIZE", "")
+    flags = ("--data", str(few_digits), "--epochs", "1", "--out", str(tmp_path))
+    assert run_script("logit", *flags, "--device", "cpu:0").returncode == 0
+    done = run_script("logit", *flags, "--device", "cpu", "--resume")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_names_that_are_no_text(few_digits: Path, tmp_path: Path) -> None:
     data = tmp_path / os.fsdecode(b"digits \xff")
     try:
@@ -306,7 +317,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     flags = ["--data", str(few_digits), "--limit", "100", "--epochs", "6", "--lr", "1e30"]
     path = tmp_path / "conv.resume.pt"
     assert last_words(monkeypatch, conv, *flags, "--out", str(tmp_path)) == (
-        f"conv: the loss is no longer finite; try a lower --lr (the last good epoch is in {path})"
+        "conv: the loss is no longer finite; try a lower --lr"
+        f" (the last good epoch is in {path} until a new run starts)"
     )
     checkpoint = torch.load(path, weights_only=True)
     assert checkpoint["epoch"] == 1
@@ -328,7 +340,8 @@ def test_weights_that_are_not_finite_are_not_saved(
     torch.save(checkpoint, path)
     good = path.read_bytes()
     assert last_words(monkeypatch, conv, *flags, "--resume") == (
-        f"conv: the loss is no longer finite; try a lower --lr (the last good epoch is in {path})"
+        "conv: the loss is no longer finite; try a lower --lr"
+        f" (the last good epoch is in {path} until a new run starts)"
     )
     assert path.read_bytes() == good
 

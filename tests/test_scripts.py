@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -245,6 +246,30 @@ def test_help_in_an_encoding_that_lacks_a_character(monkeypatch: pytest.MonkeyPa
     done = run_script("conv", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert r"99.58 \xb1 0.04 % of the test digits" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["logit", "predict", "sample", "report"])
+def test_help_that_nobody_reads_is_one_clear_line(name: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "mnist" / f"{name}.py"), "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (1, f"{name}: cannot print: Broken pipe\n")
+
+
+@pytest.mark.parametrize("name", ["predict", "report"])
+def test_links_in_a_circle_are_one_clear_line(name: str, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    flags = ["--device", "cpu", "seven.png"] if name == "predict" else []
+    done = run_script(name, *flags, "--out", str(loop))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"{name}: no .* in {loop}( to report)?; python .* one\n", done.stderr)
 
 
 def final_accuracy(output: str) -> float:

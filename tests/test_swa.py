@@ -170,6 +170,14 @@ def test_kept_trials_that_do_not_fit_are_one_clear_line(
             path.write_bytes(content)
             assert refusal() == f"swa-trials: {path} is damaged: remove it"
         assert log.read_bytes() == ended  # a study that is refused loses nothing
+        log.unlink()
+        log.mkdir()
+        path.write_bytes(good)
+        monkeypatch.setattr("sys.argv", arguments(few_digits, tmp_path))
+        with pytest.raises(SystemExit, match=r"^swa-trials: cannot write to "):
+            swa.main()
+        assert path.read_bytes() == good  # nor does one that cannot start
+        log.rmdir()
         # A study that starts anew removes what older ones have left.
         monkeypatch.setattr("sys.argv", [*arguments(few_digits, tmp_path), "--seed", "9"])
         monkeypatch.setattr(swa, "trial", lambda *_: (98.0, 99.0))
