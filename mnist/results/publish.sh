@@ -76,6 +76,7 @@ publish wsimple-12-epochs wsimple --epochs 12
 publish swa-trials swa --trials 8
 publish simple-20-epochs simple --epochs 20
 publish simple-20-epochs-seed-1 simple --epochs 20 --seed 1
+publish simple simple
 for table in speed parts; do
     log=mnist/results/$table.txt
     [ -e "$log" ] || { python "bench/$table.py" >"$log.new" && mv "$log.new" "$log"; }
