@@ -6,8 +6,8 @@ SimpNet", https://arxiv.org/abs/1802.06205
 python mnist/simple.py               # 50 epochs, some hours on 2 cores
 python mnist/simple.py --epochs 1    # a first look, some minutes
 
-99.50 % of the test digits after 1 epoch, 99.67 % after 8 and 99.72 % after 50 (seed 0), 99.62 ±
-0.01 % after 3 (3 seeds), 99.75 ± 0.04 % after 20 (2 seeds): mnist/results/simple.log,
+99.50 % of the test digits after 1 epoch and 99.72 % after 50 (seed 0), 99.62 ± 0.01 % after 3
+(3 seeds), 99.67 ± 0.00 % after 8 and 99.75 ± 0.04 % after 20 (2 seeds): mnist/results/simple.log,
 simple-1-epoch.log, simple-3-epochs.log, simple-3-epochs-seed-1.log and so on.
 """
 

@@ -142,7 +142,7 @@ def test_a_step_leaves_the_other_network_untouched(script: ModuleType) -> None:
 def test_losses_and_gradients_are_those_of_the_three_steps_written_plainly(
     script: ModuleType,
 ) -> None:
-    """Each loss with a backward pass of its own, and of all weights, as on the seed's page."""
+    """Each loss with a backward pass of its own, and the gradients of all weights."""
     training, plain = Training(script), Training(script)
     taken: dict[str, list[Tensor]] = {}
     for name in ("generator", "discriminator"):

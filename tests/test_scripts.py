@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from common.run import command_for
+from common.mnist import mnist
+from common.run import Run, argument_parser, command_for
 from mnist.conv import ConvNet
 from mnist.linear import Linear
 from mnist.logit import Logit
@@ -191,6 +192,14 @@ def test_commands_are_quoted_for_the_systems_own_shell(monkeypatch: pytest.Monke
 def test_hold_out_never_shows_the_test_images(tmp_path: Path) -> None:
     done = run_script("logit", "--epochs", "1", "--validate", "--out", str(tmp_path))
     assert "images: 50,000 to train on, 10,000 held-out training images\n" in done.stdout
+    flags = ["--validate", "--device", "cpu", "--out", str(tmp_path)]
+    args = argument_parser(None, epochs=1, batch_size=100, lr=0.1).parse_args(flags)
+    x_train, y_train, x_test, y_test = Run("logit", args).load()
+    data = {key: torch.from_numpy(array) for key, array in mnist().items()}
+    assert torch.equal(x_train.squeeze(1), data["x"][:-10000])
+    assert torch.equal(y_train, data["y"][:-10000].long())
+    assert torch.equal(x_test.squeeze(1), data["x"][-10000:])
+    assert torch.equal(y_test, data["y"][-10000:].long())
 
 
 def test_too_few_images_to_hold_some_out(few_digits: Path, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ if [ ! -e mnist/results/sample.png ]; then
     cp mnist/out/runs/cgan/sample.png mnist/results
 fi
 publish simple-8-epochs simple --epochs 8
+publish simple-8-epochs-seed-1 simple --epochs 8 --seed 1
 publish wsimple-12-epochs wsimple --epochs 12
 publish swa-trials swa --trials 8
 publish simple-20-epochs simple --epochs 20
