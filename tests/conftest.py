@@ -29,6 +29,20 @@ def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.Co
     )
 
 
+def run_unread(name: str, *flags: str) -> tuple[int, str]:
+    """Run `mnist/NAME.py` into a pipe that nobody reads; return its exit status and errors."""
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "mnist" / f"{name}.py"), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    return process.returncode, errors
+
+
 def comparable(log: str) -> list[str]:
     """Return a log's lines but for those that hold a command, dates, times or paths."""
     prefixes = ("command:", "date:", "seconds:", "grid of mismatches:", "weights:")

@@ -4,8 +4,6 @@ import math
 import re
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +23,7 @@ from common.weights import load_weights
 from mnist.conv import ConvNet
 from mnist.logit import Logit
 from mnist.predict import opinions
-from tests.conftest import ROOT, run_script
+from tests.conftest import run_script, run_unread
 
 Pixels = NDArray[np.uint8]
 CPU = ("--device", "cpu")
@@ -436,17 +434,8 @@ def test_output_that_nobody_reads_any_more_is_one_clear_line(
 ) -> None:
     good = tmp_path / "good.png"
     enlarged(data["X"][0]).save(good)
-    script = str(ROOT / "mnist" / "predict.py")
-    with subprocess.Popen(
-        [sys.executable, script, str(good), *CPU, "--out", str(trained)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        errors = process.stderr.read()
-    assert (process.returncode, errors) == (1, "predict: cannot print: Broken pipe\n")
+    done = run_unread("predict", str(good), *CPU, "--out", str(trained))
+    assert done == (1, "predict: cannot print: Broken pipe\n")
 
 
 def test_help_is_complete() -> None:

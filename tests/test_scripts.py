@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from mnist.conv import ConvNet
 from mnist.linear import Linear
 from mnist.logit import Logit
 from mnist.lstm import RowLSTM
-from tests.conftest import ROOT, comparable, run_script
+from tests.conftest import ROOT, comparable, run_script, run_unread
 
 ALIKE = ["conv", "swa", "simple", "wsimple"]  # that train alike
 SMALL = ("--limit", "500", "--epochs", "2", "--device", "cpu")
@@ -259,16 +258,7 @@ def test_help_in_an_encoding_that_lacks_a_character(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", ["logit", "predict", "sample", "report"])
 def test_help_that_nobody_reads_is_one_clear_line(name: str) -> None:
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "mnist" / f"{name}.py"), "--help"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        errors = process.stderr.read()
-    assert (process.returncode, errors) == (1, f"{name}: cannot print: Broken pipe\n")
+    assert run_unread(name, "--help") == (1, f"{name}: cannot print: Broken pipe\n")
 
 
 @pytest.mark.parametrize("name", ["predict", "report"])
