@@ -1,1 +1,1 @@
-"""How fast the scripts are, and what makes them so."""
+"""How fast the scripts are."""

@@ -1,199 +1,156 @@
-"""The usual way to write seven of the training loops, to measure ours against.
+"""The usual way to write seven of the scripts, to measure them against.
 
-TensorDataset and DataLoader, tensors in the default layout, layers of torch.nn, an optimizer that
-is not fused, and `.item()` in every step. The networks, losses, batch sizes and kinds of optimizer
-are those of the scripts; swa and wsimple train as conv and simple do.
+python bench/plain.py conv --epochs 2 --limit 5000
+
+TensorDataset and DataLoader, torch's own dropout and layout, an optimizer that is not fused, and
+`.item()` in each step. Network, loss, optimizer and batch size are the script's in a short run.
+Changes of the images, the average of a GAN's weights and its judge are left out.
 """
 
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, cross_entropy
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.utils.data import DataLoader, TensorDataset
 
-SIMPNET = [  # channels in, channels out, kernel, pooling
-    (1, 66, 3, 0),
-    (66, 64, 3, 0),
-    (64, 64, 3, 0),
-    (64, 64, 3, 0),
-    (64, 96, 3, 2),
-    (96, 96, 3, 0),
-    (96, 96, 3, 0),
-    (96, 96, 3, 0),
-    (96, 96, 3, 0),
-    (96, 144, 3, 2),
-    (144, 144, 1, 0),
-    (144, 178, 1, 0),
-    (178, 216, 3, 7),
-]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-Step = Callable[[Tensor, Tensor], None]
+from common.batches import pixels, scaled
+from common.data import load
+from common.dropout import Dropout
+from common.errors import clear_errors
+from common.flags import ROOT, positive, script_parser
+from common.mnist import makegrid
+from common.record import Record
+from mnist import cgan, conv, gan, linear, logit, lstm, simple
 
-
-def logit() -> nn.Module:
-    """Return the single layer; images (n, 1, 28, 28) to logits (n, 10), as all classifiers."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+BATCH_SIZES = {"logit": 100, "linear": 100, "conv": 125, "simple": 100, "lstm": 60}
+BATCH_SIZES |= {"gan": 60, "cgan": 60}
+Batches = DataLoader[tuple[Tensor, ...]]
+Figures = Iterator[dict[str, float]]
 
 
-def linear() -> nn.Module:
-    """Return the two linear layers."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 800), nn.ReLU(), nn.Linear(800, 10))
+def main(argv: list[str] | None = None) -> None:
+    parser, count = script_parser(__doc__), positive(int)
+    parser.add_argument("script", choices=BATCH_SIZES)
+    parser.add_argument("--epochs", type=count, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--limit", type=count, metavar="N", help="as in the scripts")
+    parser.add_argument("--data", type=Path, default=ROOT / "mnist/data", help="as in the scripts")
+    flags = parser.parse_args(argv)
+    name, size = flags.script, BATCH_SIZES[flags.script]
+    with clear_errors("plain"):
+        tensors = load(flags.data, (1, 28, 28), 10)[:4]
+        x_train, y_train, x_test, y_test = (tensor[: flags.limit] for tensor in tensors)
+        train: Batches = DataLoader(TensorDataset(scaled(x_train), y_train), size, shuffle=True)
+        test: Batches = DataLoader(TensorDataset(scaled(x_test), y_test), size)
+        record = Record(f"plain-{name}", flags.out)
+        torch.manual_seed(0)
+        if "gan" in name:
+            epochs = train_gan(name, flags.epochs, train, record)
+        else:
+            epochs = train_classifier(name, flags.epochs, train, test)
+        start = time.perf_counter()
+        for figures in epochs:
+            record.figures.append({**figures, "seconds": time.perf_counter() - start})
+            record.log(f"{record.figures[-1]}")
+            start = time.perf_counter()
+        record.save_figures()
 
 
-def conv() -> nn.Module:
-    """Return the convolutional model."""
-    return nn.Sequential(
-        nn.Conv2d(1, 20, 5),
-        nn.ReLU(),
-        nn.Dropout(0.25),
-        nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, 5),
-        nn.ReLU(),
-        nn.Dropout(0.25),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(800, 500),
-        nn.ReLU(),
-        nn.Dropout(0.25),
-        nn.Linear(500, 10),
-    )
-
-
-def simple() -> nn.Module:
-    """Return SimpNet."""
-    layers: list[nn.Module] = []
-    for before, after, kernel, pool in SIMPNET:
-        layers += [nn.Conv2d(before, after, kernel, padding="same")]
-        layers += [nn.BatchNorm2d(after, momentum=0.05), nn.ReLU()]
-        layers += [nn.MaxPool2d(pool)] if pool else []
-        layers += [nn.Flatten()] if pool == 7 else []
-        layers += [nn.Dropout(0.2)]
-    return nn.Sequential(*layers, nn.Linear(216, 10))
-
-
-class LSTM(nn.Module):
-    """Rows as a sequence: images (n, 1, 28, 28) to logits (n, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(28, 128, 2, batch_first=True)
-        self.decode = nn.Linear(128, 10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        output, _ = self.lstm(images.squeeze(1))
-        return self.decode(output[:, -1])
-
-
-class Generator(nn.Module):
-    """Latents (n, 100, 1, 1), and labels (n,) if conditional, to images (n, 1, 28, 28)."""
-
-    def __init__(self, conditional: bool) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(10, 10) if conditional else None
-        self.layers = nn.Sequential(
-            nn.ConvTranspose2d(110 if conditional else 100, 256, 4, bias=False),
-            nn.BatchNorm2d(256),
-            nn.ReLU(),
-            nn.ConvTranspose2d(256, 128, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(128),
-            nn.ReLU(),
-            nn.ConvTranspose2d(128, 64, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(),
-            nn.ConvTranspose2d(64, 1, 4, 2, 1, bias=False),
-            nn.Tanh(),
-        )
-
-    def forward(self, latent: Tensor, labels: Tensor) -> Tensor:
-        if self.embed is not None:
-            latent = torch.cat([latent, self.embed(labels).view(-1, 10, 1, 1)], 1)
-        return self.layers(latent)
-
-
-class Discriminator(nn.Module):
-    """Images (n, 1, 28, 28), and labels (n,) if conditional, to probabilities (n,)."""
-
-    def __init__(self, conditional: bool) -> None:
-        super().__init__()
-        self.embed = (
-            nn.Sequential(nn.Embedding(10, 50), nn.Linear(50, 784)) if conditional else None
-        )
-        self.layers = nn.Sequential(
-            nn.Conv2d(2 if conditional else 1, 64, 4, 2, 1, bias=False),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(64, 128, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(128),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(128, 256, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(256),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(256, 1, 3, bias=False),
-            nn.Sigmoid(),
-            nn.Flatten(0),
-        )
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        if self.embed is not None:
-            images = torch.cat([images, self.embed(labels).view(-1, 1, 28, 28)], 1)
-        return self.layers(images)
-
-
-def classifier_step(name: str) -> Step:
-    """Return a training step of a classifier."""
-    model = {"logit": logit, "linear": linear, "conv": conv, "simple": simple, "lstm": LSTM}[name]()
-    optimizer: torch.optim.Optimizer
+def train_classifier(name: str, epochs: int, train: Batches, test: Batches) -> Figures:
+    """Yield the training loss and test accuracy of each epoch."""
     if name == "logit":
-        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        model: nn.Module = logit.Logit()
+        optimizer: Optimizer = SGD(model.parameters(), 0.1)
     elif name == "linear":
-        optimizer = torch.optim.SGD(
-            model.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=1e-4
-        )
+        model = linear.Linear()
+        optimizer = SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4, nesterov=True)
+    elif name == "conv":
+        model = conv.ConvNet()
+        optimizer = AdamW(model.parameters(), 0.004, weight_decay=0.05)
+    elif name == "simple":
+        model = simple.SimpNet(0.05)
+        optimizer = AdamW(model.parameters(), 0.005, betas=(0.9, 0.99), weight_decay=0.1)
     else:
-        optimizer = torch.optim.AdamW(model.parameters(), 0.001)
-    smoothing = 0.01 if name in ("conv", "simple") else 0.0
-    total = 0.0
+        model = lstm.RowLSTM()
+        optimizer = AdamW(model.parameters(), 0.003, weight_decay=0.01)
+    for place, layer in model.named_children():
+        if isinstance(layer, Dropout):
+            setattr(model, place, nn.Dropout(layer.p))
+    steps = max(epochs * len(train), 6)
+    schedule: LRScheduler = CosineAnnealingLR(optimizer, steps)
+    if name not in ("logit", "linear"):
+        cycle = {"cycle_momentum": False} if name == "simple" else {"pct_start": 0.2}
+        schedule = OneCycleLR(optimizer, optimizer.defaults["lr"], total_steps=steps, **cycle)
 
-    def step(images: Tensor, labels: Tensor) -> None:
-        nonlocal total
-        optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels, label_smoothing=smoothing)
-        loss.backward()
-        optimizer.step()
-        total += loss.item()
+    def logits_of(images: Tensor) -> Tensor:
+        return model(images)[0] if name == "lstm" else model(images)
 
-    return step
+    for _ in range(epochs):
+        model.train()
+        loss_sum, correct, tested = 0.0, 0.0, 0
+        for images, labels in train:
+            smoothing = 0.01 if name in ("conv", "simple") else 0.0
+            loss = cross_entropy(logits_of(images), labels, label_smoothing=smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            loss_sum += loss.item()
+        model.eval()
+        with torch.no_grad():
+            for images, labels in test:
+                correct += (logits_of(images).argmax(1) == labels).sum().item()
+                tested += len(labels)
+        yield {"loss": loss_sum / len(train), "accuracy": 100 * correct / tested}
 
 
-def gan_step(name: str) -> Step:
-    """Return a training step of the GAN or, for cgan, of the conditional one."""
-    generator, discriminator = Generator(name == "cgan"), Discriminator(name == "cgan")
-    step_d = torch.optim.Adam(discriminator.parameters(), 0.0002, (0.5, 0.999))
-    step_g = torch.optim.Adam(generator.parameters(), 0.0002, (0.5, 0.999))
-    total = 0.0
+def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures:
+    """Yield the mean sum of both losses of each epoch, and save a picture."""
+    conditional = name == "cgan"
+    script = cgan if conditional else gan
+    lr, lr_d, beta, rows = (0.0002, 0.0002, 0.999, 10) if conditional else (0.004, 0.002, 0.99, 6)
+    generator, discriminator = script.Generator(), script.Discriminator()
+    optimizer = Adam(generator.parameters(), lr, (0.5, beta))
+    optimizer_d = Adam(discriminator.parameters(), lr_d, (0.5, beta))
 
-    def seen(images: Tensor) -> Tensor:
-        return images + 0.6 * torch.randn_like(images) if name == "gan" else images
+    def draw(digits: Tensor) -> Tensor:
+        latent = torch.randn(len(digits), 100, 1, 1)
+        return generator(latent, digits) if conditional else generator(latent)
 
-    def step(images: Tensor, labels: Tensor) -> None:
-        nonlocal total
-        n = len(images)
-        drawn = 2 * n if name == "gan" else n
-        step_d.zero_grad()
-        loss_real = binary_cross_entropy(
-            discriminator(seen(images), labels), torch.empty(n).uniform_(0.8, 1)
-        )
-        loss_real.backward()
-        digits = torch.randint(10, (drawn,))
-        fakes = generator(torch.randn(drawn, 100, 1, 1), digits)
-        loss_fake = binary_cross_entropy(
-            discriminator(seen(fakes[:n].detach()), digits[:n]), torch.zeros(n)
-        )
-        loss_fake.backward()
-        step_d.step()
-        step_g.zero_grad()
-        loss = binary_cross_entropy(discriminator(seen(fakes), digits), torch.ones(drawn))
-        loss.backward()
-        step_g.step()
-        total += loss_real.item() + loss_fake.item() + loss.item()
+    def look(images: Tensor, digits: Tensor) -> Tensor:
+        return discriminator(images, digits) if conditional else discriminator(gan.noisy(images))
 
-    return step
+    for epoch in range(1, epochs + 1):
+        generator.train()
+        loss_sum = 0.0
+        for images, labels in train:
+            n = len(images)
+            digits = torch.randint(10, (n if conditional else 2 * n,))
+            fakes = draw(digits)
+            real, fake = look(images, labels), look(fakes[:n].detach(), digits[:n])
+            loss_d = binary_cross_entropy(real, torch.empty(n).uniform_(0.8, 1))
+            loss_d += binary_cross_entropy(fake, torch.zeros(n))
+            optimizer_d.zero_grad()
+            loss_d.backward()
+            optimizer_d.step()
+            loss = binary_cross_entropy(look(fakes, digits), torch.ones(len(digits)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss_d.item() + loss.item()
+        generator.eval()
+        with torch.no_grad():
+            images = pixels(draw(torch.arange(10).repeat(rows)))
+        record.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).numpy(), rows, 10))
+        yield {"loss": loss_sum / len(train)}
+
+
+if __name__ == "__main__":
+    main()

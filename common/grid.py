@@ -1,154 +1,121 @@
-"""Pictures of many digits: grids, the digits that label them, and the grid of mismatches."""
+"""Pictures of many images: grids, the digits that label them, and the grid of mismatches."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-SIDE = 28  # pixels, height and width of a digit
+SIDE = 28  # pixels, height and width of MNIST's digits
 
 
 def digits() -> NDArray[np.uint8]:
-    """Return the label font: (10, 28, 28) uint8, digits of 255 on 0, 13 pixels high, centred.
-
-    The digits are those of Pillow's built-in font.
-    """
-    font = ImageFont.load_default(size=18)
-    cells = np.zeros((10, SIDE, SIDE), np.uint8)
-    for digit, cell in enumerate(cells):
-        image = Image.new("L", (SIDE, SIDE))
-        draw = ImageDraw.Draw(image)
-        draw.fontmode = "1"  # no grey edges
-        for x in (4, 5):  # twice, a pixel apart: strokes as bold as those of the handwritten digits
-            draw.text((x, 4), str(digit), fill=255, font=font)
-        ink = np.asarray(image.crop(image.getbbox()))
-        height, width = ink.shape
-        top, left = (SIDE + 1 - height) // 2, (SIDE - width) // 2
-        cell[top : top + height, left : left + width] = ink
-    return cells
+    """Return the label font: (10, 28, 28) uint8, digits of 255 on 0, 13 pixels high, centred."""
+    return np.stack([_number(digit, SIDE, SIDE) for digit in range(10)])
 
 
 def makegrid(
     images: ArrayLike, rows: int, columns: int, pad: int = 2, fill: int = 255
 ) -> NDArray[np.uint8]:
-    """Return one picture of many images, row by row, uint8.
+    """Return one picture of many images, row by row.
 
     Args:
-        images: (n, height, width) uint8, n at most rows * columns; cells left over are black.
+        images: (n, h, w) or, in colour, (n, h, w, 3) uint8; n is at most rows * columns. Cells
+            left over are black.
         rows: cells from top to bottom.
         columns: cells from left to right.
         pad: pixels between the cells and around them.
         fill: grey of those pixels, 0 (black) to 255 (white).
-
-    Returns:
-        (rows * (height + pad) + pad, columns * (width + pad) + pad) uint8.
-
-    Raises:
-        ValueError: images of another shape or type, more of them than cells, or a number out of
-            range.
     """
-    images = np.asarray(images)
-    if images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(
-            f"a grid needs images of shape (n, height, width) and type uint8,"
-            f" not {images.shape} and {images.dtype}"
-        )
-    if rows < 1 or columns < 1 or pad < 0 or not 0 <= fill <= 255:
-        raise ValueError(
-            f"a grid needs rows and columns of at least 1, pad of at least 0 and fill of 0 to 255,"
-            f" not rows={rows}, columns={columns}, pad={pad}, fill={fill}"
-        )
-    count, height, width = images.shape
+    cells = np.asarray(images)
+    if cells.ndim not in (3, 4) or cells.dtype != np.uint8:
+        raise ValueError(f"a grid needs (n, h, w) uint8, not {cells.shape} {cells.dtype}")
+    count, height, width, *colours = cells.shape
     if count > rows * columns:
         raise ValueError(f"{count} images do not fit a grid of {rows} x {columns}")
-    cells = np.zeros((rows * columns, height, width), np.uint8)
-    cells[:count] = images
-    # Each cell takes its padding with it, above and to the left.
-    padded = np.pad(cells, ((0, 0), (pad, 0), (pad, 0)), constant_values=fill)
-    cells_by_row = padded.reshape(rows, columns, pad + height, pad + width).swapaxes(1, 2)
-    grid = cells_by_row.reshape(rows * (pad + height), columns * (pad + width))
-    return np.pad(grid, ((0, pad), (0, pad)), constant_values=fill)
+    size = rows * (height + pad) + pad, columns * (width + pad) + pad
+    grid = np.full((*size, *colours), fill, np.uint8)
+    for i in range(rows * columns):
+        top, left = pad + i // columns * (height + pad), pad + i % columns * (width + pad)
+        grid[top : top + height, left : left + width] = cells[i] if i < count else 0
+    return grid
 
 
 def mismatches(actual: ArrayLike, predicted: ArrayLike) -> dict[int, list[int]]:
-    """Return what each digit was mistaken for: digit to sorted list of wrong predictions.
+    """Return the wrong predictions, sorted, for each class that has any.
 
-    A digit that was never misread has no entry; `mismatch_lines` gives the text.
-
-    Args:
-        actual: (n,) integers, the labels, 0 to 9.
-        predicted: (n,) integers, what the model took the images for, 0 to 9.
-
-    Raises:
-        ValueError: the two differ in length, or are not digits.
+    Labels and predictions are (n,) integers.
     """
-    actual, predicted = _labels(actual, predicted)
     wrong: dict[int, list[int]] = {}
-    for digit, taken_for in sorted(zip(actual.tolist(), predicted.tolist(), strict=True)):
-        if taken_for != digit:
-            wrong.setdefault(digit, []).append(taken_for)
+    pairs = zip(np.asarray(actual).tolist(), np.asarray(predicted).tolist(), strict=True)
+    for label, taken_for in sorted(pairs):
+        if taken_for != label:
+            wrong.setdefault(label, []).append(taken_for)
     return wrong
 
 
-def mismatch_lines(wrong: Mapping[int, Sequence[int]]) -> list[str]:
-    """Return the text of `mismatches`, a line for each digit: `9| 4 4 4 5 7 7`."""
-    return [f"{digit}| {' '.join(map(str, taken_for))}" for digit, taken_for in wrong.items()]
+def mismatch_lines(
+    wrong: Mapping[int, Sequence[int]], names: Sequence[str] | None = None
+) -> list[str]:
+    """Return the text of `mismatches`, a line for each class by its name: `9| 4 4 4 5 7 7`."""
+
+    def name(label: int) -> str:
+        return names[label] if names else str(label)
+
+    return [f"{name(label)}| {' '.join(map(name, given))}" for label, given in wrong.items()]
 
 
 def mismatch_grid(images: ArrayLike, actual: ArrayLike, predicted: ArrayLike) -> NDArray[np.uint8]:
-    """Return the picture of every misread image, uint8: two rows for each digit that has any.
+    """Return the picture of every misread image, uint8: two rows for each class that has any.
 
-    In the left column, nothing above and the actual digit below; then, for each misread image, the
-    label that the model gave it above, the image below, in the order of that label. Cells are
-    28 x 28, with 2 white pixels between and around; short rows end in black cells. If nothing was
-    misread, the picture is a single black cell.
+    The left column has the actual class; then each misread image has its prediction above it, in
+    order. Classes are drawn by number. Cells are as large as the images, short rows end in black
+    cells. If nothing was misread, the picture is a single black cell.
 
     Args:
-        images: (n, 28, 28) uint8.
-        actual: (n,) integers, the labels, 0 to 9.
-        predicted: (n,) integers, what the model took the images for, 0 to 9.
-
-    Raises:
-        ValueError: images of another shape or type, labels that are not digits, or a different
-            number of them.
+        images: (n, h, w), (n, 1, h, w) or, in colour, (n, 3, h, w) or (n, h, w, 3): uint8, or
+            floats, of which the lowest is drawn black and the highest white.
+        actual: (n,) integers, the labels.
+        predicted: (n,) integers, what the model took the images for.
     """
-    images = np.asarray(images)
-    actual, predicted = _labels(actual, predicted)
-    if images.shape != (len(actual), SIDE, SIDE) or images.dtype != np.uint8:
-        raise ValueError(
-            f"a grid of mismatches needs images of shape ({len(actual)}, {SIDE}, {SIDE}) and type"
-            f" uint8, not {images.shape} and {images.dtype}"
-        )
-    font, blank = digits(), np.zeros((SIDE, SIDE), np.uint8)
+    pixels, label, given = np.asarray(images), np.asarray(actual), np.asarray(predicted)
+    if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
+        pixels = pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, 3)
+    if pixels.dtype != np.uint8:
+        low, high = pixels.min(), pixels.max()
+        pixels = ((pixels - low) * (255 / (high - low or 1))).astype(np.uint8)
+
+    def drawn(number: int) -> NDArray[np.uint8]:
+        ink = _number(number, *pixels.shape[1:3])
+        return ink if pixels.ndim == 3 else np.stack([ink] * 3, axis=2)
+
+    blank = np.zeros_like(pixels, shape=pixels.shape[1:])
     rows = []
-    for digit in range(10):
-        misread = np.flatnonzero((actual == digit) & (predicted != digit))
-        misread = misread[np.argsort(predicted[misread], kind="stable")]
-        if misread.size:
-            rows.append([blank, *font[predicted[misread]]])
-            rows.append([font[digit], *images[misread]])
+    for number in np.unique(label[label != given]).tolist():
+        misread = np.flatnonzero((label == number) & (given != number))
+        misread = misread[np.argsort(given[misread], kind="stable")]
+        rows.append([blank, *map(drawn, given[misread].tolist())])
+        rows.append([drawn(number), *pixels[misread]])
     if not rows:
         rows = [[blank]]
     columns = max(map(len, rows))
-    cells = [cell for row in rows for cell in row + [blank] * (columns - len(row))]
+    cells = [part for row in rows for part in row + [blank] * (columns - len(row))]
     return makegrid(np.stack(cells), len(rows), columns)
 
 
-def _labels(
-    actual: ArrayLike, predicted: ArrayLike
-) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Return both as arrays, or raise ValueError if they are not digits, one to one."""
-    pair = np.asarray(actual), np.asarray(predicted)
-    if pair[0].ndim != 1 or pair[0].shape != pair[1].shape:
-        raise ValueError(
-            f"actual and predicted labels must be two lists of one length,"
-            f" not of shapes {pair[0].shape} and {pair[1].shape}"
-        )
-    for labels in pair:
-        if labels.size and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9):
-            raise ValueError(
-                f"labels must be integers 0 to 9, not {labels.dtype}"
-                f" {labels.min()} to {labels.max()}"
-            )
-    return pair
+@cache
+def _number(number: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Return a number, 255 on 0, in Pillow's built-in font, centred: (height, width) uint8."""
+    text = str(number)
+    size = max(10, 18 * min(height, width) // SIDE)
+    image = Image.new("L", (size * (len(text) + 1), 2 * size))
+    draw = ImageDraw.Draw(image)
+    draw.fontmode = "1"  # no grey edges
+    for x in range(1 + size // 18):  # again a pixel apart: strokes as bold as those of handwriting
+        draw.text((x, 0), text, fill=255, font=ImageFont.load_default(size))
+    ink = image.crop(image.getbbox())
+    ink.thumbnail((width, height))  # if it is larger
+    cell = Image.new("L", (width, height))
+    cell.paste(ink, ((width - ink.width) // 2, (height + 1 - ink.height) // 2))
+    return np.asarray(cell)

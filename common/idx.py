@@ -1,4 +1,4 @@
-"""The IDX format, in which MNIST comes: a strict reader for raw and gzipped files.
+"""The IDX format, in which MNIST comes: a strict reader, and a writer, of raw and gzipped files.
 
 A file is two zero bytes, a byte for the type of the elements, a byte for the number of dimensions,
 a 32-bit size for each dimension, and the elements, last dimension fastest, all of it big-endian
@@ -9,122 +9,62 @@ import gzip
 import math
 import os
 import struct
-import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-ELEMENT_TYPES: dict[int, np.dtype[Any]] = {
-    0x08: np.dtype(">u1"),
-    0x09: np.dtype(">i1"),
-    0x0B: np.dtype(">i2"),
-    0x0C: np.dtype(">i4"),
-    0x0D: np.dtype(">f4"),
-    0x0E: np.dtype(">f8"),
-}
-MAX_DIMENSIONS = 64  # numpy's own limit
-Stream: TypeAlias = BufferedReader | gzip.GzipFile
-CHUNK = 1 << 20  # bytes decompressed at a time
+from common.checkpoint import write_whole
+from common.errors import InputError
+
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Return the array that an IDX file holds; the file is taken for gzip if its name ends in .gz.
+    """Return the array in an IDX file, which is gzipped if its name ends in `.gz`.
 
-    The array is writable, in native byte order, of the header's shape (at least one dimension) and
-    of its type: uint8, int8, int16, int32, float32 or float64.
-
-    Memory grows with the bytes that really arrive, never ahead of them by what the header claims,
-    and reading stops one byte after the claimed end.
+    The array is writable, in native byte order, and has the header's shape and type: uint8, int8,
+    int16, int32, float32 or float64.
 
     Raises:
-        ValueError: in one line, with the file's name: empty, not IDX, an unknown type, no
-            dimensions or over 64, shorter or longer than its header says, larger than an array
-            can be, or damaged as gzip.
-        OSError: the file cannot be opened or read.
+        InputError: the file is not IDX, or it is truncated or damaged.
+        OSError: the file cannot be read.
     """
     path = Path(path)
-    with _opened(path) as stream:
-        dtype, shape = _read_header(stream, path)
-        size = dtype.itemsize * math.prod(shape)
-        if path.suffix != ".gz":
-            # The length of a raw file is known, so that no element need be read to refuse it.
-            _check_length(os.fstat(stream.fileno()).st_size - stream.tell(), size, shape, path)
-        data = bytearray()
-        # Asking for a byte too many has gzip check its sum, and finds what should not be there.
-        while chunk := stream.read(min(CHUNK, size + 1 - len(data))):
-            data += chunk
-    _check_length(len(data), size, shape, path)
-    array: NDArray[Any] = np.ndarray(shape, dtype, buffer=data)
-    if not dtype.isnative:
-        array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))
-    return array
-
-
-def idx_header(path: str | os.PathLike[str]) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return the type, in native byte order, and the shape that an IDX file's header claims.
-
-    Nothing past the header is read. Raises what `read_idx` raises.
-    """
-    path = Path(path)
-    with _opened(path) as stream:
-        dtype, shape = _read_header(stream, path)
-    return dtype.newbyteorder("="), shape
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Stream]:
-    """Open a file for its content, decompressed if gzipped; damage to the gzip is a ValueError."""
+    content = path.read_bytes()
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            yield stream
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged gzip file: {error}") from error
-
-
-def _read_header(stream: Stream, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return the type of the elements, as they lie in the file, and the shape."""
-    magic = stream.read(4)
-    if not magic:
-        raise ValueError(f"{path}: empty file")
-    if magic[:2] != b"\0\0"[: len(magic)]:
-        raise ValueError(
-            f"{path}: not an IDX file: it starts with {magic.hex(' ')}, not with two zero bytes"
+        raise InputError(f"{path}: damaged gzip file: {error}") from None
+    code, dimensions = content[2:4] if len(content) > 3 else (0, 0)
+    start = 4 + 4 * dimensions
+    known = content[:2] == b"\0\0" and code in TYPES and 1 <= dimensions <= 64
+    if not known or len(content) < start:
+        raise InputError(f"{path}: not an IDX file: it begins with {content[:4].hex(' ')!r}")
+    shape, dtype = struct.unpack(f">{dimensions}I", content[4:start]), np.dtype(TYPES[code])
+    size = dtype.itemsize * math.prod(shape)
+    if len(content) != start + size:
+        raise InputError(
+            f"{path}: truncated or damaged: {shape} {dtype.name} are {size} bytes,"
+            f" the file holds {len(content) - start}"
         )
-    if len(magic) < 4:
-        raise ValueError(f"{path}: the file ends inside its header, after {len(magic)} bytes")
-    element, dimensions = magic[2], magic[3]
-    if element not in ELEMENT_TYPES:
-        raise ValueError(f"{path}: unknown IDX element type 0x{element:02x}")
-    if not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise ValueError(
-            f"{path}: the header claims {dimensions} dimensions; 1 to {MAX_DIMENSIONS} can be read"
-        )
-    sizes = stream.read(4 * dimensions)
-    if len(sizes) < 4 * dimensions:
-        raise ValueError(f"{path}: the file ends inside its header, after {4 + len(sizes)} bytes")
-    dtype, shape = ELEMENT_TYPES[element], struct.unpack(f">{dimensions}I", sizes)
-    # numpy leaves out sizes of 0 when it asks whether an array is too large.
-    if dtype.itemsize * math.prod(size or 1 for size in shape) > sys.maxsize:
-        raise ValueError(f"{path}: the header claims {_times(shape)} elements, too many to address")
-    return dtype, shape
+    array = np.frombuffer(bytearray(content), dtype, offset=start).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _check_length(length: int, size: int, shape: tuple[int, ...], path: Path) -> None:
-    """Raise ValueError unless the bytes after the header are as many as the header claims."""
-    if length != size:
-        held = f"only {length}" if length < size else "more"
-        raise ValueError(
-            f"{path}: the header claims {_times(shape)} elements, {size} bytes;"
-            f" the file holds {held} after the header"
-        )
+def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
+    """Write an array to an IDX file, whole or not at all, gzipped if its name ends in `.gz`.
 
-
-def _times(shape: tuple[int, ...]) -> str:
-    """Return a shape as text, for instance `60000 x 28 x 28`."""
-    return " x ".join(map(str, shape))
+    Raises:
+        InputError: IDX has no such element type, for instance int64.
+        OSError: the file cannot be written.
+    """
+    path, dtype = Path(path), array.dtype.newbyteorder(">")
+    codes = [code for code, known in TYPES.items() if np.dtype(known) == dtype]
+    if not codes or not array.ndim:
+        raise InputError(f"{path}: IDX holds no {array.dtype} of {array.ndim} dimensions")
+    header = bytes([0, 0, codes[0], array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    content = header + array.astype(dtype).tobytes()
+    write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)

@@ -1,248 +1,199 @@
-"""How good generated digits are, in numbers: a trained classifier judges them."""
+"""How good generated digits are, as a trained classifier sees them; a GAN's GIF and curves."""
 
-import math
+import io
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
+import imageio.v3 as imageio
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from common.batches import draw, joined, scaled
+from common.batches import accuracy, draw, scaled
 from common.calibration import fit_temperature
-from common.run import Run, command_for, shown
-from common.weights import load_weights
+from common.checkpoint import load_weights, write_whole
+from common.errors import InputError
+from common.flags import shown
+from common.grid import makegrid
+from common.run import Run
 
-ASKED, DISTANCE, RAREST, INCEPTION = (
-    "digit as asked",
-    "Frechet distance",
-    "rarest digit",
-    "Inception Score",
-)
-SECONDS = "seconds of the scores"
-
-
-class Gaussian(NamedTuple):
-    """The normal distribution of the mean and covariance of some vectors.
-
-    Attributes:
-        mean: (d,) float64.
-        factor: (k, d) float64; factor.T @ factor is the covariance.
-    """
-
-    mean: Tensor
-    factor: Tensor
+TITLES = {
+    "asked": "digit as asked",
+    "distance": "Frechet distance",
+    "rarest": "rarest digit",
+    "inception": "Inception Score",
+}
 
 
-def gaussian(vectors: Tensor) -> Gaussian:
-    """Return the normal distribution of the mean and covariance of vectors, (n, d)."""
+def moments(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean, (d,) float64, and covariance, (d, d) float64, of vectors, (n, d)."""
     mean = vectors.mean(0, dtype=torch.double)
-    factor = mean.new_zeros(0, len(mean))
-    for part in vectors.split(1000):  # in double, all at once would take far more memory
-        deviations = (part - mean).div_(math.sqrt(max(len(vectors) - 1, 1)))
-        factor = torch.linalg.qr(torch.cat([factor, deviations]), mode="r").R
-    return Gaussian(mean, factor)
+    deviations = vectors.to(torch.double, copy=True).sub_(mean)
+    return mean, deviations.T @ deviations / max(len(vectors) - 1, 1)
 
 
-def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """Return the Fréchet distance of two normal distributions, squared as is the custom.
+def frechet_distance(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
+    """Return the squared Fréchet distance of two normal distributions, each given by its moments.
 
-    |mean_a - mean_b|^2 + trace(A + B - 2 (A B)^1/2), with covariances A and B. A = F^T F and
-    B = G^T G, so the eigenvalues of A B are those of (F G^T) (F G^T)^T, and the trace of its root
-    is the sum of the singular values of F G^T: no root of a covariance is taken, which loses half
-    of the digits where a unit never fires and the covariance is singular.
-
-    Source: Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter, "GANs Trained by a Two
-    Time-Scale Update Rule Converge to a Local Nash Equilibrium", 2017,
-    https://arxiv.org/abs/1706.08500.
+    |mean_a - mean_b|^2 + trace(A + B - 2 (A B)^1/2), with covariances A and B. The root's trace is
+    the sum of the roots of A B's eigenvalues: accurate even where a covariance is singular.
+    Source: Heusel et al. 2017, https://arxiv.org/abs/1706.08500
     """
-    means = (a.mean - b.mean).square().sum()
-    traces = a.factor.square().sum() + b.factor.square().sum()
-    return (means + traces - 2 * torch.linalg.svdvals(a.factor @ b.factor.T).sum()).item()
+    (mean_a, cov_a), (mean_b, cov_b) = a, b
+    root = torch.linalg.eigvals(cov_a @ cov_b).sqrt().real.sum()
+    return ((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * root).item()
 
 
 def inception_score(probabilities: Tensor) -> float:
     """Return the Inception Score: 1 at the worst, at the best the number of classes.
 
-    exp of the mean Kullback-Leibler divergence of an image's probabilities from those of all: high
-    where each image is clearly of one class, and the classes are equally frequent.
-
-    Args:
-        probabilities: (n, classes), each row of sum 1.
-
-    Source: Salimans, Goodfellow, Zaremba, Cheung, Radford and Chen, "Improved Techniques for
-    Training GANs", 2016, https://arxiv.org/abs/1606.03498.
+    exp of the mean Kullback-Leibler divergence of an image's probabilities, (n, classes), from the
+    mean of all images: high where each image is clearly of one class, and no class is rare.
+    Source: Salimans et al. 2016, https://arxiv.org/abs/1606.03498
     """
-    probabilities = probabilities.double()
     of_image = torch.special.entr(probabilities).sum(1).mean()
     of_all = torch.special.entr(probabilities.mean(0)).sum()
     return (of_all - of_image).exp().item()  # the mean divergence is the entropies' difference
 
 
-def smallest_share(digits: Tensor) -> float:
-    """Return how many of the digits, (n,) int64, are the rarest of 0 to 9: 0 to 0.1."""
-    return digits.bincount(minlength=10).min().item() / len(digits)
-
-
 class Judge:
-    """A trained classifier that scores generated digits.
-
-    Its probabilities, which the Inception Score needs, are calibrated by a temperature that is
-    fitted on the test images, which the classifier was not trained on (with --validate, on those
-    that were held out, if it was trained with --validate, too): they serve as a yardstick here, and
-    no figure of the classifier's own depends on it.
+    """A trained classifier that scores generated digits by what enters and leaves its last layer.
 
     Attributes:
-        temperature: what its logits are divided by.
-        unit: the Fréchet distance of training images from the test images.
-        reference: the scores of the test images, in the form of `scores`; of the distance, 1.
+        temperature: calibrates the Inception Score's probabilities; fitted on the test images.
+        unit: the Fréchet distance between training and test images.
+        reference: the scores of the test images; 1 for the distance.
     """
 
     def __init__(
-        self,
-        classifier: nn.Sequential,
-        x_train: Tensor,
-        x_test: Tensor,
-        y_test: Tensor,
-        tested: str = "test images",
+        self, run: Run, classifier: nn.Sequential, x_train: Tensor, x_test: Tensor, y_test: Tensor
     ) -> None:
-        """Look at the real images.
+        """Score the real images: uint8, of x_train as many as will be generated.
 
-        Args:
-            classifier: images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); what comes into its
-                last layer are the features in which the distance is taken.
-            x_train: (n, 1, 28, 28) uint8, as many as will be generated.
-            x_test: (n, 1, 28, 28) uint8.
-            y_test: (n,) int64.
-            tested: what the last two are, in words.
-
-        Raises:
-            ValueError: the training images' features are no distance from the test images': the
-                classifier tells no images apart, or both are the same images.
+        Raises InputError if the classifier sees no difference between training and test images.
         """
-        self._tested = tested
-        classifier.eval()
-        *hidden, self._last = classifier
-        self._hidden = nn.Sequential(*hidden)
-        features, logits = self.look(x_test)
-        y_test = y_test.cpu()
-        predicted = logits.argmax(1)
-        try:
-            self.temperature = fit_temperature(logits, y_test)
-        except ValueError:  # nothing misread: no temperature is the best
-            self.temperature = 1.0
-        self._test = gaussian(features)
-        self.unit = frechet_distance(gaussian(self.look(x_train)[0]), self._test)
-        if not self.unit > 1e-9 * self._test.factor.square().sum():  # but for rounding 0
-            raise ValueError(
-                f"the classifier sees no difference between training and {tested}, or there is none"
-            )
-        self.reference = {
-            ASKED: 100 * (predicted == y_test).double().mean().item(),
-            DISTANCE: 1.0,
-            RAREST: 100 * smallest_share(predicted),
-            INCEPTION: inception_score((logits / self.temperature).softmax(1)),
-        }
+        *hidden, self._last = classifier.eval()
+        self._run, self._hidden = run, nn.Sequential(*hidden)
+        features, logits = self._look(x_test)
+        self._real = moments(features)
+        self.temperature = fit_temperature(logits, y_test.cpu())
+        self.unit = frechet_distance(moments(self._look(x_train)[0]), self._real)
+        if self.unit <= 1e-9 * self._real[1].trace():  # smaller ones are rounding errors
+            raise InputError(f"the judge sees no difference between training and {run.tested}")
+        self.reference = {**self.rate(x_test, y_test), "distance": 1.0}
 
     @torch.no_grad()
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features, (n, d), and the logits, (n, 10), float32 on the CPU.
-
-        Args:
-            images: (n, 1, 28, 28) uint8.
-        """
-        parts = (self._hidden(scaled(part)) for part in images.split(250))
-        features = joined(parts, len(images))
+    def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features, (n, d), and logits, (n, classes), float32 on the CPU."""
+        features = torch.cat([self._hidden(scaled(part)) for part in images.split(250)])
         return features.cpu(), self._last(features).cpu()
 
-    def scores(self, images: Tensor, asked: Tensor | None = None) -> dict[str, float]:
-        """Return the scores of generated digits by name.
+    def rate(self, images: Tensor, asked: Tensor | None = None) -> dict[str, float]:
+        """Return the scores of images, (n, c, h, w) uint8, by name.
 
-        "digit as asked": the percentage that the classifier reads as the digit that was asked for,
-        if that is given. "Frechet distance": of its features from those of the test images, as a
-        multiple of `unit`. "rarest digit": the percentage of the digit that it reads least often.
-        "Inception Score": of its calibrated probabilities.
-
-        Args:
-            images: (n, 1, 28, 28) uint8.
-            asked: (n,) int64.
+        "asked": percentage read as the digit asked for, if these are given, (n,) int64.
+        "distance": Fréchet distance from the test images, as a multiple of `unit`.
+        "rarest": percentage of the digit that is read least often.
+        "inception": Inception Score.
         """
-        features, logits = self.look(images)
-        predicted = logits.argmax(1)
-        share = {}
-        if asked is not None:
-            share[ASKED] = 100 * (predicted == asked.cpu()).double().mean().item()
+        features, logits = self._look(images)
+        counts = logits.argmax(1).bincount(minlength=logits.shape[1])
         return {
-            **share,
-            DISTANCE: frechet_distance(gaussian(features), self._test) / self.unit,
-            RAREST: 100 * smallest_share(predicted),
-            INCEPTION: inception_score((logits / self.temperature).softmax(1)),
+            **({} if asked is None else {"asked": accuracy(logits, asked.cpu())}),
+            "distance": frechet_distance(moments(features), self._real) / self.unit,
+            "rarest": 100 * counts.min().item() / len(images),
+            "inception": inception_score((logits / self.temperature).softmax(1).double()),
         }
 
-    def line(self, scores: Mapping[str, float]) -> str:
-        """Return the line of the log that tells the scores."""
-        asked = f"{ASKED}: {scores[ASKED]:.2f}%  " if ASKED in scores else ""
-        return (
-            f"          {asked}{DISTANCE}: {scores[DISTANCE]:.2f} (training images: 1)"
-            f"  {RAREST}: {scores[RAREST]:.2f}%"
-            f"  {INCEPTION}: {scores[INCEPTION]:.2f}"
-            f" ({self._tested}: {self.reference[INCEPTION]:.2f})"
-        )
+    def log_scores(self, generator: nn.Module, *inputs: Tensor) -> dict[str, float]:
+        """Log the scores of a generator's images; return them and their time, "score_seconds".
+
+        The inputs are latent vectors, (n, ...), and, if the generator takes them, digits, (n,).
+        """
+        start = time.perf_counter()
+        scores = self.rate(draw(generator, self._run.autocast, *inputs), *inputs[1:])
+        units = {"asked": "%", "distance": " (training images: 1)", "rarest": "%"}
+        units["inception"] = f" ({self._run.tested}: {self.reference['inception']:.2f})"
+        texts = [f"{TITLES[name]}: {score:.2f}{units[name]}" for name, score in scores.items()]
+        scores["score_seconds"] = time.perf_counter() - start
+        self._run.log(" " * 10 + "  ".join(texts), **scores)
+        return scores
 
 
 def trained_judge(
     run: Run, kind: Callable[[], nn.Sequential], x_train: Tensor, x_test: Tensor, y_test: Tensor
 ) -> Judge | None:
-    """Return the judge with the weights of `out/conv.pt`, and tell of it in the log's header.
+    """Return the judge with the weights of `out/conv.pt`, and describe it in the run's header.
 
-    None, and a line to stderr, if they are not there, or are of no use.
-
-    Args:
-        run: the run whose digits are to be judged.
-        kind: the classifier's class.
-        x_train: (n, 1, 28, 28) uint8, of which the first 10,000 are taken.
-        x_test: (n, 1, 28, 28) uint8.
-        y_test: (n,) int64.
+    If they are missing or useless, print a line to stderr and return None. `kind` is the
+    classifier's class. The images are uint8; the first 10,000 of x_train are used.
     """
-    path = run.args.out / "conv.pt"
-    x_train = x_train[:10_000]
+    path, x_train = run.out / "conv.pt", x_train[:10_000]
     try:
-        classifier = run.place(load_weights(kind, path))
-        judge = Judge(classifier, x_train, x_test, y_test, run.tested)
-    except (OSError, ValueError) as error:
-        reason = f"no {shown(path)}" if isinstance(error, FileNotFoundError) else str(error)
-        print(
-            f"{run.name}: no scores of the digits: {reason}"
-            f" ({command_for('conv', run.args.out)} trains it)",
-            file=sys.stderr,
-        )
+        with torch.random.fork_rng([]):  # the run is the same with a judge and without
+            classifier = kind()
+        load_weights(classifier, path)
+        judge = Judge(run, run.place(classifier, load=False), x_train, x_test, y_test)
+    except (OSError, InputError) as error:
+        reason = error if path.exists() else f"no {shown(path)}; mnist/conv.py trains it"
+        print(f"{run.name}: no scores of the digits: {reason}", file=sys.stderr)
         return None
-    run.header.append(
-        f"judge: {shown(path)}, {judge.reference[ASKED]:.2f}% of the {run.tested} read right,"
-        f" temperature {judge.temperature:.3f}; {DISTANCE} of {len(x_train):,} training images:"
-        f" {judge.unit:.3f}"
+    run.header["judge"] = (
+        f"{shown(path)}, {judge.reference['asked']:.2f}% of the {run.tested} read right,"
+        f" temperature {judge.temperature:.3f}; Frechet distance of {len(x_train):,} training"
+        f" images: {judge.unit:.3f}"
     )
     return judge
 
 
-def log_scores(
-    run: Run, judge: Judge | None, generator: nn.Module, latent: Tensor, *asked: Tensor
-) -> dict[str, float]:
-    """Log the scores of a generator's digits and return them by name; none without a judge.
+def curves(figures: Sequence[Mapping[str, float]], reference: Mapping[str, float]) -> bytes:
+    """Return a PNG of the epochs' losses and scores; `reference` has the scores of real images."""
+    scores = [name for name in reference if name in figures[-1]]
+    figure = Figure(figsize=(6.4, 1.8 * len(scores) + 2.4), layout="constrained")
+    axes = figure.subplots(1 + len(scores), sharex=True, squeeze=False)[:, 0]
+    for name in ("discriminator_loss", "generator_loss", *scores):
+        ax = axes[scores.index(name) + 1 if name in scores else 0]
+        label = "generated" if name in scores else name.removesuffix("_loss")
+        ax.plot(range(1, len(figures) + 1), [row[name] for row in figures], ".-", label=label)
+        if name in scores:
+            ax.axhline(reference[name], color="grey", linestyle="--", label="real")
+        ax.set_title(TITLES.get(name, "median loss"), loc="left", fontsize="medium")
+        ax.set_yscale("log" if name == "distance" else "linear")
+        ax.grid(visible=True, alpha=0.3)
+        ax.legend()
+    axes[-1].set_xlabel("epoch")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()
 
-    With them come the seconds that they took, under the name `SECONDS`.
 
-    Args:
-        run: the run, to whose log the line goes.
-        judge: gives the scores.
-        generator: draws the digits.
-        latent: (n, 100, 1, 1), what it draws them from.
-        asked: (n,) int64, which digits it is asked for, if it can be asked.
+def finish_gan(run: Run, generator: nn.Module, judge: Judge | None, *inputs: Tensor) -> None:
+    """Write a GAN's GIF, curves, weights and final figures; log paths and time.
+
+    With `--evaluate`, draw the first 100 `inputs` (see `Judge.log_scores`) and score all.
     """
-    if judge is None:
-        return {}
-    start = time.perf_counter()
-    scores = judge.scores(draw(generator, run.autocast, latent, *asked), *asked)
-    run.log(judge.line(scores))
-    return {**scores, SECONDS: time.perf_counter() - start}
+    if run.flags.evaluate:
+        images = draw(generator, run.autocast, *(rows[:100] for rows in inputs))
+        run.save_picture(".png", makegrid(images.squeeze(1).cpu().numpy(), 10, 10))
+        scores = judge.log_scores(generator, *inputs) if judge else {}
+        run.log(f"Generated digits: {shown(run.path('.png'))}")
+        run.save_figures({**scores, **run.log_time()})
+        return
+    pictures = [run.path(f"{epoch:02}.png") for epoch in range(1, run.flags.epochs + 1)]
+    frames = [imageio.imread(path) for path in pictures if path.exists()]
+    gif = imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)
+    write_whole(run.path(".gif"), gif)
+    write_whole(run.path("-course.png"), curves(run.figures, judge.reference if judge else {}))
+    run.log()
+    names = f"{pictures[0].name} - {pictures[-1].name}, {run.name}.gif"
+    run.log(f"Generated digits in dir {shown(run.out)}, {names}")
+    run.log(f"course of losses and scores: {shown(run.path('-course.png'))}")
+    final = run.log_time()
+    if judge:
+        seconds = sum(epoch["score_seconds"] for epoch in run.figures)
+        run.log(f"seconds of the scores: {seconds:.1f} of these")
+        final |= {name: run.figures[-1][name] for name in TITLES if name in run.figures[-1]}
+    run.save_weights(generator)
+    run.save_figures(final)

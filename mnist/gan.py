@@ -1,36 +1,36 @@
 """A generative adversarial network: digits out of random numbers.
 
-A generator learns to draw digits by being told how to deceive a discriminator, which learns to
-tell them from the handwritten ones.
-Goodfellow et al. 2014, "Generative Adversarial Networks", https://arxiv.org/abs/1406.2661; built of
-convolutions as by Radford, Metz and Chintala 2015, https://arxiv.org/abs/1511.06434
+A discriminator learns to tell handwritten digits from drawn ones; a generator learns to draw digits
+that deceive it.
 
 python mnist/gan.py                  # 20 epochs, up to an hour on 2 cores
 python mnist/gan.py --epochs 4       # a first look
 
 After 20 epochs the Frechet distance of its digits from the test images, as conv sees them, is 1.29
-times that of training images: mnist/results/gan.log
+times that of training images (seed 0, mnist/results/gan).
+Goodfellow et al. 2014, "Generative Adversarial Networks", https://arxiv.org/abs/1406.2661; Radford
+et al. 2015 for the convolutions, https://arxiv.org/abs/1511.06434
 """
 
 import sys
 import time
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.average import update_average
-from common.batches import Losses, batches, draw
-from common.course import finish
-from common.layers import Conv2d, ConvTranspose2d, Sigmoid, binary_cross_entropy
+from common.batches import batches, draw
+from common.checkpoint import write_whole
+from common.flags import parse_flags
 from common.mnist import makegrid
-from common.run import Run, argument_parser
-from common.scores import log_scores, trained_judge
+from common.run import Run
+from common.scores import finish_gan, trained_judge
 from mnist.conv import ConvNet
 
 
@@ -39,106 +39,63 @@ class Generator(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            ConvTranspose2d(100, 256, 4, bias=False),  # 256 x 4 x 4
+            nn.ConvTranspose2d(100, 256, 4, bias=False),  # 256 x 4 x 4
             nn.BatchNorm2d(256),
             nn.ReLU(inplace=True),
-            ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            nn.ConvTranspose2d(256, 128, 3, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
             nn.ReLU(inplace=True),
-            ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+            nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.BatchNorm2d(64),
             nn.ReLU(inplace=True),
-            ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
+            nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1, bias=False),  # 1 x 28 x 28
             nn.Tanh(),
         )
 
 
-class Discriminator(nn.Sequential):
-    """Images (n, 1, 28, 28) from -1 to 1 to how likely each is real, (n,); 659,456 parameters."""
+class Discriminator(nn.Module):
+    """Images (n, 1, 28, 28) from -1 to 1 to P(real) (n,); 659,456 parameters."""
 
     def __init__(self) -> None:
-        super().__init__(
-            Conv2d(1, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.LeakyReLU(0.2, inplace=True),
-            Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
+            nn.Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
             nn.BatchNorm2d(128),
             nn.LeakyReLU(0.2, inplace=True),
-            Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
+            nn.Conv2d(128, 256, 4, stride=2, padding=1, bias=False),  # 256 x 3 x 3
             nn.BatchNorm2d(256),
             nn.LeakyReLU(0.2, inplace=True),
-            Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
-            Sigmoid(),
+            nn.Conv2d(256, 1, 3, bias=False),  # 1 x 1 x 1
             nn.Flatten(0),
         )
 
+    def forward(self, images: Tensor) -> Tensor:
+        # In bfloat16 all probabilities above 0.998 would be 1, and their gradient 0.
+        return self.layers(images).float().sigmoid()
+
 
 def noisy(images: Tensor) -> Tensor:
-    """Return images with noise, lest the discriminator go by details too fine to see."""
+    """Return images with noise, which hides details too fine to see from the discriminator."""
     return images + 0.6 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
 
 
-def train_epoch(
-    generator: nn.Module,
-    discriminator: nn.Module,
-    averaged: AveragedModel,
-    generator_optimizer: torch.optim.Optimizer,
-    discriminator_optimizer: torch.optim.Optimizer,
-    autocast: torch.autocast,
-    batches: Iterable[tuple[Tensor, Tensor]],
-) -> list[float]:
-    """Take a step of each network per batch; return the median losses, discriminator's first."""
-    generator.train()
-    discriminator.train()
-    losses = Losses()
-    for images, _ in batches:
-        # Twice as many as there are images, for a less noisy gradient in the generator's step.
-        latent = torch.randn(2 * len(images), 100, 1, 1, device=images.device)
-
-        # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
-        discriminator_optimizer.zero_grad()
-        with autocast:
-            generated = generator(latent)
-            real = discriminator(noisy(images))
-            fake = discriminator(noisy(generated[: len(images)].detach()))
-        target = torch.empty_like(real).uniform_(0.8, 1)
-        real_loss = binary_cross_entropy(real, target)
-        fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
-        discriminator_loss = real_loss + fake_loss
-        discriminator_loss.backward()
-        discriminator_optimizer.step()
-
-        # The generator's step: all that it made towards 1.
-        discriminator.requires_grad_(False)  # its gradients are not needed here, and cost time
-        generator_optimizer.zero_grad()
-        with autocast:
-            fake = discriminator(noisy(generated))
-        generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
-        generator_loss.backward()
-        generator_optimizer.step()
-        discriminator.requires_grad_(True)
-
-        update_average(averaged, generator)
-        losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
-    return losses.stack().quantile(0.5, dim=0).tolist()
-
-
-def main() -> None:
-    args = argument_parser(__doc__, epochs=20, batch_size=60, lr=0.004, graph=False).parse_args()
-    with Run("gan", args, bfloat16_pays=True) as run:
-        x_train, y_train, x_test, y_test = run.load()
+def main(argv: list[str] | None = None) -> None:
+    flags = parse_flags(argv, __doc__, epochs=20, batch_size=60, lr=0.004)
+    with Run(__file__, flags, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
-        generator, discriminator = run.place(Generator()), run.place(Discriminator())
+        generator = run.place(Generator())
+        discriminator = run.place(Discriminator(), load=False)  # its weights are not kept
         averaged = AveragedModel(generator, use_buffers=True)
         # The discriminator has the easier task, so the generator's rate is twice its own. Both fall
         # evenly to 0. (Rates of their own: Heusel et al. 2017, https://arxiv.org/abs/1706.08500)
-        generator_optimizer = torch.optim.Adam(
-            generator.parameters(), args.lr, betas=(0.5, 0.99), fused=True
-        )
-        discriminator_optimizer = torch.optim.Adam(
-            discriminator.parameters(), args.lr / 2, betas=(0.5, 0.99), fused=True
-        )
-        optimizers = generator_optimizer, discriminator_optimizer
-        schedules = [PolynomialLR(optimizer, args.epochs) for optimizer in optimizers]
+        adam = partial(torch.optim.Adam, betas=(0.5, 0.99), fused=True)
+        generator_optimizer = adam(generator.parameters(), flags.lr)
+        discriminator_optimizer = adam(discriminator.parameters(), flags.lr / 2)
+        generator_schedule = PolynomialLR(generator_optimizer, flags.epochs)
+        discriminator_schedule = PolynomialLR(discriminator_optimizer, flags.epochs)
         judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
 
         for epoch in run.epochs(
@@ -147,32 +104,57 @@ def main() -> None:
             averaged=averaged,
             generator_optimizer=generator_optimizer,
             discriminator_optimizer=discriminator_optimizer,
-            generator_schedule=schedules[0],
-            discriminator_schedule=schedules[1],
+            generator_schedule=generator_schedule,
+            discriminator_schedule=discriminator_schedule,
         ):
-            # The average is over about the last tenth of the iterations so far, 1000 at most.
-            iterations = epoch * -(-len(x_train) // args.batch_size)  # rounded up
-            window = min(max(iterations / 10, 1), 1000)
+            # The average is over about the last tenth of the steps so far, 1000 at most.
+            window = min(max(epoch * run.steps / flags.epochs / 10, 1), 1000)
             averaged.multi_avg_fn = get_ema_multi_avg_fn(1 - 1 / window)
-            data = batches(x_train, y_train, args.batch_size)
-            discriminator_loss, generator_loss = train_epoch(
-                generator, discriminator, averaged, *optimizers, run.autocast, data
-            )
-            for schedule in schedules:
-                schedule.step()
-            run.require_finite(discriminator_loss, generator_loss)
-            run.log(
-                f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss"
-                f" for discriminator: {discriminator_loss:.3f}\tgenerator: {generator_loss:.3f}"
-            )
+            losses = []
+            generator.train()
+            discriminator.train()
+            for images, _ in batches(x_train, y_train, flags.batch_size):
+                # Twice as many as there are images: the generator's gradient is less noisy.
+                noise = torch.randn(2 * len(images), 100, 1, 1, device=run.device)
+
+                # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
+                with run.autocast:
+                    generated = generator(noise)
+                    real = discriminator(noisy(images))
+                    fake = discriminator(noisy(generated[: len(images)].detach()))
+                target = torch.empty_like(real).uniform_(0.8, 1)
+                real_loss = binary_cross_entropy(real, target)
+                fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
+                discriminator_loss = real_loss + fake_loss
+                discriminator_optimizer.zero_grad()
+                discriminator_loss.backward()
+                discriminator_optimizer.step()
+
+                # The generator's step: all that it drew towards 1.
+                discriminator.requires_grad_(False)  # its gradients are not needed, and cost time
+                with run.autocast:
+                    fake = discriminator(noisy(generated))
+                generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
+                generator_optimizer.zero_grad()
+                generator_loss.backward()
+                generator_optimizer.step()
+                discriminator.requires_grad_(True)
+
+                averaged.update_parameters(generator)
+                losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
+            generator_schedule.step()
+            discriminator_schedule.step()
+            medians = torch.stack(losses).quantile(0.5, dim=0).tolist()
             images = draw(averaged.module, run.autocast, latent[:60])
             run.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).cpu().numpy(), 10, 6))
-            scores = log_scores(run, judge, averaged.module, latent)
-            losses = {"discriminator loss": discriminator_loss, "generator loss": generator_loss}
-            run.history.append({"epoch": epoch, **losses, **scores})
+            line = f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss for"
+            line += f" discriminator: {medians[0]:.3f}\tgenerator: {medians[1]:.3f}"
+            run.log(line, discriminator_loss=medians[0], generator_loss=medians[1])
+            if judge:
+                judge.log_scores(averaged.module, latent)
 
-        run.save_bytes(".txt", f"{generator}\n{discriminator}\n".encode())
-        finish(run, averaged.module, judge)
+        write_whole(run.path(".txt"), f"{generator}\n{discriminator}\n".encode())
+        finish_gan(run, averaged.module, judge, latent)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,23 @@
 python mnist/linear.py               # 50 epochs
 python mnist/linear.py --epochs 5    # a first look
 
-98.99 ± 0.04 % of the test digits after 50 epochs (3 seeds): mnist/results/linear-seed-0.log to 2.
+Test accuracy after 50 epochs: 98.99 ± 0.04 % (3 seeds, mnist/results/linear).
 """
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.batches import Losses, accuracy, batches, predict
-from common.run import Run, argument_parser
+from common.augment import shifted
+from common.batches import accuracy, batches, predict
+from common.flags import parse_flags
+from common.run import Run
 
 
 class Linear(nn.Sequential):
@@ -33,58 +34,36 @@ class Linear(nn.Sequential):
         )
 
 
-def shifted(images: Tensor, reach: int) -> Tensor:
-    """Return images (n, 1, 28, 28), all moved alike, by up to `reach` pixels each way."""
-    down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-    return images.roll((down, right), (2, 3))  # what goes round MNIST's edges is all but blank
-
-
-def train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: LRScheduler,
-    autocast: torch.autocast,
-    batches: Iterable[tuple[Tensor, Tensor]],
-) -> float:
-    """Take a step for each batch, images (n, 1, 28, 28) and labels (n,); return the mean loss."""
-    model.train()
-    losses = Losses()
-    for images, labels in batches:
-        optimizer.zero_grad()  # first: the forward pass can then use the gradients' memory
-        with autocast:
-            logits = model(shifted(images, 1))
-        loss = cross_entropy(logits.float(), labels)  # in float32
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-        del logits, loss  # frees the graph: the next forward pass can use its memory
-    return losses.stack().mean().item()
-
-
-def main() -> None:
-    args = argument_parser(__doc__, epochs=50, batch_size=100, lr=0.05).parse_args()
-    with Run("linear", args, bfloat16_pays=True) as run:
-        x_train, y_train, x_test, y_test = run.load()
+def main(argv: list[str] | None = None) -> None:
+    flags = parse_flags(argv, __doc__, epochs=50, batch_size=100, lr=0.05)
+    with Run(__file__, flags, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(Linear())
         optimizer = torch.optim.SGD(
-            model.parameters(), args.lr, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
+            model.parameters(), flags.lr, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
         )
-        steps = args.epochs * -(-len(x_train) // args.batch_size)  # rounded up
-        schedule = CosineAnnealingLR(optimizer, steps)
+        schedule = CosineAnnealingLR(optimizer, run.steps)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
-            data = batches(x_train, y_train, args.batch_size)
-            loss = train_epoch(model, optimizer, schedule, run.autocast, data)
-            run.require_finite(loss)
+            losses = []
+            model.train()
+            for images, labels in batches(x_train, y_train, flags.batch_size):
+                with run.autocast:
+                    logits = model(shifted(images, 1))
+                loss = cross_entropy(logits.float(), labels)  # in float32
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.detach())
+            train_loss = torch.stack(losses).mean().item()
             logits = predict(model, x_test)
-            test_loss = cross_entropy(logits, y_test).item()
-            run.log(
-                f"{epoch:3}.  loss: {loss:8.6f}  test: {test_loss:.4f}"
-                f"  accuracy: {accuracy(logits, y_test):5.2f}%"
-            )
+            test_loss, correct = cross_entropy(logits, y_test).item(), accuracy(logits, y_test)
+            line = f"{epoch:3}.  loss: {train_loss:8.6f}  test: {test_loss:.4f}"
+            line += f"  accuracy: {correct:5.2f}%"
+            run.log(line, epoch=epoch, loss=train_loss, test_loss=test_loss, accuracy=correct)
 
-        run.finish(model, predict(model, x_test), x_test, y_test)
+        run.finish(model, x_test, y_test, temperature=1.113)
 
 
 if __name__ == "__main__":

@@ -1,218 +1,248 @@
-"""What the trained classifiers say of your own picture of a digit.
+"""Read handwritten digits on your own pictures with the classifiers that you have trained.
 
-The picture may be of any size, dark on light or light on dark, in colour, with transparency. It is
-brought to the form of MNIST's images, and every classifier that has been trained says which three
-digits are the likeliest, and how likely.
+python mnist/predict.py my-seven.jpg                # one digit: what each classifier says
+python mnist/predict.py page.jpg --csv digits.csv   # many: as text, and out/predict.png
+python mnist/predict.py scans "photos/*.jpg"        # all pictures in a folder, or of a pattern
+python mnist/predict.py --calibrate                 # fit the classifiers' probabilities
 
-python mnist/predict.py my-seven.jpg
-python mnist/predict.py --show scan-1.png scan-2.png     # with what the classifiers see
-python mnist/predict.py --calibration                    # how far the probabilities are off
+Digits may be dark or light, of any size, on plain or ruled paper; they must not touch. A digit of
+which the classifiers are unsure is printed as ?.
 """
 
-import argparse
-import importlib
+import csv
+import importlib.util
+import io
+import json
 import sys
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import data
 from common.batches import predict
-from common.calibration import calibration_error, error_by_chance, fit_temperature
-from common.mnist import mnist
-from common.own_digits import read_digit
-from common.run import ROOT, Parser, command_for, echo, find_device, shown
-from common.weights import load_weights
+from common.calibration import calibration_error, fit_temperature, fit_unsure
+from common.checkpoint import load_weights, write_whole
+from common.errors import InputError, clear_errors
+from common.flags import ROOT, find_device, script_parser, shown
+from common.pictures import Digit, find_digits, read_picture
 
-# The classifiers' scripts, each with its network and the temperature that its logits are divided
-# by, or else its probabilities would be too modest (ConvNet, with its dropout before the pooling)
-# or too sure of themselves. Fitted by --calibration on the last 10,000 training images, which the
-# network had not seen: `python mnist/NAME.py --validate --out DIR`, then
-# `python mnist/predict.py --calibration --out DIR`. That of swa was fitted to conv with the dropout
-# of swa, and that of simple and wsimple after three epochs of simple.
-CLASSIFIERS = {
-    "logit": ("Logit", 0.994),
-    "linear": ("Linear", 1.113),
-    "conv": ("ConvNet", 0.571),
-    "swa": ("ConvNet", 0.48),
-    "simple": ("SimpNet", 0.708),
-    "wsimple": ("SimpNet", 0.708),
-    "lstm": ("RowLSTM", 1.607),
-}
 GREYS = " .:-=+*#%@"
 
 
-def trained_classifiers(out: Path, device: torch.device) -> tuple[dict[str, nn.Module], list[str]]:
-    """Return the networks whose weights are in a folder, by the name of their script.
+class Classifier(NamedTuple):
+    """A trained network, and what its run's `NAME.json` says of it."""
 
-    And a line for each file of weights that cannot be read, or does not fit its script.
+    name: str
+    model: nn.Module
+    classes: list[str]  # in the order of the logits
+    accuracy: float  # percent
+    temperature: float  # divides the logits to calibrate the probabilities
+    unsure: float  # a lower probability is answered with "?"
+
+
+class Answer(NamedTuple):
+    """What the classifiers say of a digit on a page."""
+
+    box: tuple[int, ...]  # left, top, right, bottom in the picture's pixels
+    image: NDArray[np.uint8]  # (28, 28), what the classifiers see
+    answer: str  # the likeliest class, or "?" if they are unsure
+    probability: float  # of the likeliest class
+    networks: list[tuple[str, list[tuple[str, float]]]]  # each one's three likeliest classes
+
+
+def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
+    """Return the networks of all finished classifiers in a folder, by name.
+
+    A network that does not take images of (1, 28, 28) is passed over with a line on stderr.
+
+    Raises:
+        InputError: there is none, or one's weights do not fit its script.
+        OSError: a file cannot be read.
     """
-    models, refused = {}, []
-    for name, (network, _) in CLASSIFIERS.items():
-        path = out / f"{name}.pt"
-        try:
-            if path.exists():
-                kind = getattr(importlib.import_module(f"mnist.{name}"), network)
-                models[name] = load_weights(kind, path).to(device)
-        except OSError as error:
-            refused.append(f"cannot read {path}: {error.strerror}")
-        except ValueError as error:
-            refused.append(str(error))
-    return models, refused
+    classifiers = []
+    for path in sorted(out.glob("*.json")):
+        run = json.loads(path.read_bytes())
+        header, final = run["header"], run["final"] or {}
+        if "temperature" not in final or not path.with_suffix(".pt").exists():
+            continue  # unfinished, or a GAN
+        if header["shape"] != [1, 28, 28]:
+            print(f"predict: {path.stem} takes other images; passed over", file=sys.stderr)
+            continue
+        model = build(ROOT / header["script"], header["network"])
+        load_weights(model, path.with_suffix(".pt"))
+        figures = (final[name] for name in ("accuracy", "temperature", "unsure"))
+        classifiers.append(Classifier(path.stem, model.to(device), header["classes"], *figures))
+    if not classifiers:
+        raise InputError(f"no trained classifier in {shown(out)}: run python mnist/conv.py first")
+    return classifiers
 
 
-def probabilities(name: str, model: nn.Module, x: Tensor) -> Tensor:
-    """Return a classifier's calibrated probabilities of images (n, 1, 28, 28): (n, 10) float64.
+def build(script: Path, network: str) -> nn.Module:
+    """Return a network of a class that a script defines."""
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, network):
+        raise InputError(f"{script} has no class {network} any more: train it anew")
+    return getattr(module, network)()
 
-    They are on the CPU, wherever the network is.
+
+def probabilities(classifier: Classifier, x: Tensor) -> Tensor:
+    """Return calibrated probabilities, (n, classes) float64 on the CPU, of (n, 1, 28, 28) uint8."""
+    device = next(classifier.model.parameters()).device
+    logits = predict(classifier.model, x.to(device)).cpu().double()
+    return (logits / classifier.temperature).softmax(1)
+
+
+def answers(classifiers: Sequence[Classifier], rgba: NDArray[np.uint8]) -> list[list[Answer]]:
+    """Return the answers to all digits on a page, (h, w, 4) uint8, line by line, left to right."""
+    lines = find_digits(rgba)
+    if not lines:
+        return []
+    x = torch.from_numpy(np.stack([digit.image for line in lines for digit in line])).unsqueeze(1)
+    rows = zip(*(probabilities(one, x).tolist() for one in classifiers), strict=True)
+    return [[answer(classifiers, digit, next(rows)) for digit in line] for line in lines]
+
+
+def answer(
+    classifiers: Sequence[Classifier], digit: Digit, rows: tuple[list[float], ...]
+) -> Answer:
+    """Return the likeliest class by the mean of the classifiers' probabilities, the rows.
+
+    The more often a classifier errs, the less it weighs: logit would spoil what conv reads.
     """
-    logits = predict(model, x).cpu().double()  # not every accelerator has float64
-    return (logits / CLASSIFIERS[name][1]).softmax(1)
+    weights = np.array([1 / (100.1 - one.accuracy) for one in classifiers])
+    weights /= weights.sum()
+    mean: dict[str, float] = {}
+    networks = []
+    for weight, one, row in zip(weights.tolist(), classifiers, rows, strict=True):
+        shares = sorted(zip(one.classes, row, strict=True), key=lambda pair: -pair[1])
+        networks.append((one.name, shares[:3]))
+        for name, share in shares:
+            mean[name] = mean.get(name, 0) + weight * share
+    likeliest, share = max(mean.items(), key=lambda pair: pair[1])
+    sure = share >= weights @ [one.unsure for one in classifiers]
+    return Answer(digit.box, digit.image, likeliest if sure else "?", share, networks)
 
 
-def opinions(of_models: dict[str, Tensor]) -> list[str]:
-    """Return a line for each model, and the verdict if there are several.
-
-    Args:
-        of_models: by the name of the model, its probabilities, (10,).
-    """
-    lines, votes, sureness = [], Counter[int](), torch.zeros(10)
-    for name, of_digits in of_models.items():
-        likeliest = of_digits.topk(3)
-        pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
-        lines.append(f"  {name:8}" + "   ".join(f"{digit} {share:7.2%}" for digit, share in pairs))
-        votes[int(likeliest.indices[0])] += 1
-        sureness += of_digits
-    if len(of_models) > 1:
-        # Of digits with as many votes, the one that all models together think likelier.
-        digit = max(votes, key=lambda digit: (votes[digit], sureness[digit].item()))
-        lines.append(f"  verdict {digit}, by {votes[digit]} of {len(of_models)} models")
+def described(digit: Answer) -> list[str]:
+    """Return a line for each classifier with its three likeliest classes, and the verdict."""
+    lines = [
+        f"  {name:8}" + "   ".join(f"{text} {share:7.2%}" for text, share in ranked)
+        for name, ranked in digit.networks
+    ]
+    votes = sum(ranked[0][0] == digit.answer for _, ranked in digit.networks)
+    if digit.answer == "?":
+        lines.append(f"  verdict ?, the probability is only {digit.probability:.2%}")
+    elif len(lines) > 1:
+        lines.append(f"  verdict {digit.answer}, by {votes} of {len(lines)} models")
     return lines
 
 
-def calibration(name: str, model: nn.Module, out: Path, data: dict[str, Tensor]) -> str:
-    """Return the line that tells a classifier's temperature and what it is good for.
-
-    The temperature is fitted, if the log is of a finished run with --validate; else it is the one
-    in CLASSIFIERS.
-
-    Raises:
-        OSError: there is a log, but it cannot be read.
-    """
-    temperature, source = CLASSIFIERS[name][1], "as in predict.py"
-    y, y_test = data["y"], data["Y"]
-    path = out / f"{name}.log"
-    log = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    # Until a run has ended, the weights are an older run's.
-    if "held-out training images" in log and "\nweights: " in log:
-        held_out = predict(model, data["x"][-10000:]).cpu()
-        try:
-            temperature = fit_temperature(held_out, y[-10000:])
-            source = f"fitted on {len(held_out):,} held-out training images"
-        except ValueError as error:
-            source += f" ({error})"
-    logits = predict(model, data["X"]).cpu()
-    calibrated, raw = ((logits / number).softmax(1) for number in (temperature, 1))
-    with_it, without = (100 * calibration_error(x, y_test) for x in (calibrated, raw))
-    return (
-        f"{name:8}temperature: {temperature:.3f}, {source}"
-        f"  calibration error on {len(logits):,} test images: {with_it:.2f}%"
-        f" ({without:.2f}% without, {100 * error_by_chance(calibrated):.2f}% by chance alone)"
-    )
+def marked(rgba: NDArray[np.uint8], page: list[list[Answer]]) -> bytes:
+    """Return a page as PNG, with a box around each digit and the answer above it."""
+    picture = Image.new("RGBA", (rgba.shape[1], rgba.shape[0]), "white")
+    picture.alpha_composite(Image.fromarray(rgba))
+    pen = ImageDraw.Draw(picture)
+    for digit in (digit for line in page for digit in line):
+        left, top, right, bottom = digit.box
+        font = ImageFont.load_default(size=max((bottom - top) / 2, 10))
+        color = "red" if digit.answer == "?" else "green"
+        pen.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=color)
+        pen.text((left, top - 3), digit.answer, fill=color, font=font, anchor="ls")
+    content = io.BytesIO()
+    picture.convert("RGB").save(content, format="png")
+    return content.getvalue()
 
 
-def arguments() -> argparse.Namespace:
-    """Return the parsed command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def find_pictures(name: str) -> list[Path]:
+    """Return the pictures that a name means: a file, a folder's, or those of a pattern, `*.png`."""
+    path, endings = Path(name), {*Image.registered_extensions(), ".heic"}
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.suffix.lower() in endings]
+    else:
+        found = [path] if path.exists() else list(path.parent.glob(path.name))
+    return sorted(found) or [path]  # of which an error line then says that it cannot be read
+
+
+def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
+    """Fit temperature and bound of unsure on a run's test set, write them to its `NAME.json`."""
+    path = out / f"{classifier.name}.json"
+    run = json.loads(path.read_bytes())
+    header = run["header"]
+    x_train, y_train, x, y, _ = data.load(source, tuple(header["shape"]), len(header["classes"]))
+    if header["test set"] == "held-out training images":
+        kept = len(x_train) - min(10_000, len(x_train) // 6)
+        x, y = x_train[kept:], y_train[kept:]
+    x, y = x[: header["tested"]], y[: header["tested"]]
+    temperature = fit_temperature(probabilities(classifier._replace(temperature=1), x).log(), y)
+    shares = probabilities(classifier._replace(temperature=temperature), x)
+    unsure, error = fit_unsure(shares, y), calibration_error(shares, y)
+    run["final"] |= {"temperature": temperature, "unsure": unsure}
+    write_whole(path, json.dumps(run, indent=1).encode())
+    line = f"{path.stem:8}temperature: {temperature:.3f}  unsure: below {unsure:.3f}"
+    return f"{line}  calibration error: {error:.2%} on {len(x):,} {header['test set']}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = script_parser(__doc__)
     add = parser.add_argument
-    add("images", type=Path, nargs="*", metavar="IMAGE", help="pictures, each of one digit")
+    add("pictures", nargs="*", metavar="PICTURE", help="pictures, folders of them, patterns")
+    add("--csv", type=Path, metavar="FILE", help="write each digit's place, answer, probability")
     add("--show", action="store_true", help="print the 28 x 28 pixels that the classifiers see")
-    add(
-        "--calibration",
-        action="store_true",
-        help="measure on the test images how far the probabilities are off; fit the temperatures"
-        " of networks that were trained with --validate",
-    )
-    add(
-        "--device",
-        type=find_device,
-        default="auto",
-        metavar="NAME",
-        help="cpu, cuda, mps, xpu, or auto: the accelerator that torch finds, else the CPU"
-        " (default: auto)",
-    )
-    add(
-        "--data",
-        type=Path,
-        default=ROOT / "mnist/data",
-        metavar="DIR",
-        help="the IDX files, for --calibration (default: %(default)s)",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=ROOT / "mnist/out",
-        metavar="DIR",
-        help="the trained weights (default: %(default)s)",
-    )
-    args = parser.parse_intermixed_args()  # flags may stand between pictures
-    if not args.images and not args.calibration:
-        parser.error("give a picture of a digit")
-    return args
-
-
-def main() -> None:
-    args = arguments()
-    models, refused = trained_classifiers(args.out, args.device)
-    for line in refused:
-        print(f"predict: {line}", file=sys.stderr)
-    if not models:
-        if refused:  # the reasons stand above
-            raise SystemExit(1)
-        raise SystemExit(
-            f"predict: no trained classifier in {shown(args.out)};"
-            f" {command_for('conv --epochs 1', args.out)} trains one"
-        )
-    try:
-        if args.calibration:
-            data = {key: torch.from_numpy(array) for key, array in mnist(args.data).items()}
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"predict: {error}") from None
-
-    failed = bool(refused)
-    for path in args.images:
-        try:
-            digit = read_digit(path)
-        except (OSError, ValueError) as error:
-            told = f"cannot read {path}: {error.strerror}" if isinstance(error, OSError) else error
-            print(f"predict: {told}", file=sys.stderr)
-            failed = True
-            continue
-        echo(shown(path))
-        if args.show:
-            for row in digit:
-                echo("".join(GREYS[pixel * len(GREYS) // 256] for pixel in row.tolist()))
-        x = torch.from_numpy(digit)[None, None].to(args.device)
-        for line in opinions({name: probabilities(name, models[name], x)[0] for name in models}):
-            echo(line)
-
-    if args.calibration:
-        for key in "xX":
-            data[key] = data[key].unsqueeze(1).to(args.device)
-        for key in "yY":
-            data[key] = data[key].long()
-        for name, model in models.items():
+    add("--calibrate", action="store_true", help="fit the probabilities on each run's test set")
+    add("--device", type=find_device, default="auto", metavar="NAME", help="as for the scripts")
+    add("--data", type=Path, default=ROOT / "mnist/data", metavar="PATH", help="for --calibrate")
+    flags = parser.parse_intermixed_args(argv)
+    if not flags.pictures and not flags.calibrate:
+        parser.error("give a picture")
+    with clear_errors("predict"):
+        classifiers = load_classifiers(flags.out, flags.device)
+        if flags.calibrate:
+            print(*(calibrate(one, flags.out, flags.data) for one in classifiers), sep="\n")
+            classifiers = load_classifiers(flags.out, flags.device)
+        failed, drawn = False, 0
+        table: list[list[object]] = [["picture", "line", "position", "box", "digit", "probability"]]
+        for path in (path for name in flags.pictures for path in find_pictures(name)):
             try:
-                echo(calibration(name, model, args.out, data))
-            except OSError as error:
-                path = args.out / f"{name}.log"
-                print(f"predict: cannot read {path}: {error.strerror}", file=sys.stderr)
+                rgba = read_picture(path)
+                page = answers(classifiers, rgba)
+                if not page:
+                    raise InputError(f"{path}: nothing is drawn on it")
+            except InputError as error:
+                print(f"predict: {error}", file=sys.stderr)
                 failed = True
-    if failed:
-        raise SystemExit(1)
+                continue
+            print(shown(path))
+            for number, line in enumerate(page, 1):
+                for position, digit in enumerate(line, 1):
+                    box, share = " ".join(map(str, digit.box)), f"{digit.probability:.4f}"
+                    table.append([path, number, position, box, digit.answer, share])
+                    for row in digit.image.tolist() if flags.show else ():
+                        print("".join(GREYS[pixel * len(GREYS) // 256] for pixel in row))
+            if sum(map(len, page)) == 1:
+                print(*described(page[0][0]), sep="\n")
+                continue
+            print(*("".join(digit.answer for digit in line) for line in page), sep="\n")
+            drawn += 1
+            target = flags.out / f"predict{-drawn if drawn > 1 else ''}.png"
+            write_whole(target, marked(rgba, page))
+            print(f"boxes and answers: {shown(target)}")
+        if flags.csv:
+            content = io.StringIO()
+            csv.writer(content, lineterminator="\n").writerows(table)
+            write_whole(flags.csv, content.getvalue().encode())
+        if failed:
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -1,65 +1,99 @@
-"""Digits that one asks for, drawn by the generator that cgan.py has trained.
+"""Digits drawn by a generator that cgan.py or gan.py has trained.
 
-python mnist/sample.py 2026              # mnist/out/sample.png, different each time
-python mnist/sample.py 2026 --seed 7     # the same each time
+python mnist/sample.py 2026                            # mnist/out/sample.png, different each time
+python mnist/sample.py 2026 --seed 7                   # the same each time
+python mnist/sample.py 3 --count 500 --pictures DIR    # 500 threes, a PNG file each
+python mnist/sample.py --network gan --count 20        # 20 digits, any
 """
 
 import argparse
 import random
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import draw
-from common.mnist import makegrid
-from common.run import ROOT, Parser, Run, command_for, echo, find_device, seed, shown
-from common.weights import load_weights
-from mnist.cgan import Generator
+from common.checkpoint import load_weights, write_whole
+from common.errors import InputError, clear_errors
+from common.flags import find_device, positive, script_parser, shown
+from common.grid import makegrid
+from common.record import Record
+from mnist import cgan, gan
+
+# The class of each network, its latent vectors' shape, and whether it is told the digits.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
+    "cgan": (cgan.Generator, (100, 1, 1), True),
+    "gan": (gan.Generator, (100, 1, 1), False),
+}
 
 
-def arguments() -> argparse.Namespace:
-    """Return the parsed command line; end the program with one line if it asks for no digits."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the flags; end the program if the digits do not suit the network."""
+    parser = script_parser(__doc__)
     add = parser.add_argument
-    add("digits", metavar="DIGITS", help="what to draw, for instance 2026")
-    add("--seed", type=seed, metavar="N", help="to draw the same again (default: at random)")
+    add("digits", nargs="?", default="", metavar="DIGITS", help="what to draw, for instance 2026")
+    add("--network", choices=NETWORKS, default="cgan", help="default: %(default)s")
+    add("--count", type=positive(int), default=1, metavar="N", help="draw it N times")
+    add("--pictures", type=Path, metavar="DIR", help="a new folder for a PNG file of each digit")
+    add("--seed", type=int, metavar="N", help="random seed (default: a new one each time)")
     add("--device", type=find_device, default="auto", metavar="NAME", help="as in cgan.py")
-    add(
-        "--out",
-        type=Path,
-        default=ROOT / "mnist/out",
-        metavar="DIR",
-        help="where cgan.pt is and sample.png goes (default: mnist/out)",
-    )
-    args = parser.parse_args()
-    if not args.digits or not set(args.digits) <= set("0123456789"):
-        parser.exit(2, f"sample: {args.digits!r} is not made of digits, as 2026 is\n")
-    if args.seed is None:
-        args.seed = random.randrange(10**6)
-    args.precision = "float32"
-    return args
+    flags = parser.parse_args(argv)
+    if NETWORKS[flags.network][2]:
+        if not re.fullmatch("[0-9]+", flags.digits):
+            parser.error(f"{flags.network} needs digits to draw, for instance 2026")
+    elif flags.digits:
+        parser.error(f"{flags.network} cannot be told what to draw: leave out {flags.digits}")
+    return flags
 
 
-def main() -> None:
-    args = arguments()
-    weights = args.out / "cgan.pt"
-    with Run("sample", args) as run:
-        try:
-            generator = run.place(load_weights(Generator, weights))
-        except FileNotFoundError:
-            raise SystemExit(
-                f"sample: no {shown(weights)}: {command_for('cgan', args.out)} trains it"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise SystemExit(f"sample: {error}") from None
-        asked = torch.tensor([int(digit) for digit in args.digits])
-        latent = torch.randn(len(asked), 100, 1, 1)
-        images = draw(generator, run.autocast, latent.to(run.device), asked.to(run.device))
-        run.save_picture(".png", makegrid(images.squeeze(1).cpu().numpy(), 1, len(asked)))
-        echo(f"{shown(run.path('.png'))}: {args.digits}, --seed {args.seed}")
+def write_pictures(folder: Path, images: NDArray[np.uint8], digits: list[int]) -> None:
+    """Write images, (n, 28, 28), as PNG files, and their digits, if known, to labels.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{number:05}.png" for number in range(1, len(images) + 1)]
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(image).save(folder / name)
+    if digits:
+        rows = [f"{name},{digit}\n" for name, digit in zip(names, digits, strict=True)]
+        write_whole(folder / "labels.csv", "".join(["file,digit\n", *rows]).encode())
+
+
+def main(argv: list[str] | None = None) -> None:
+    flags = parse(argv)
+    kind, shape, _ = NETWORKS[flags.network]
+    path, folder = flags.out / f"{flags.network}.pt", flags.pictures
+    seed = random.randrange(10**6) if flags.seed is None else flags.seed
+    width = len(flags.digits) or 1  # digits side by side
+    with clear_errors("sample"):
+        if folder and folder.exists() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty: name a new folder")
+        if not path.exists():
+            raise InputError(f"no {shown(path)}: mnist/{flags.network}.py trains it")
+        generator = kind()
+        load_weights(generator, path)
+        torch.manual_seed(seed)  # after the network, whose first weights are random numbers, too
+        digits = [int(digit) for digit in flags.digits * flags.count]
+        inputs = [torch.randn(width * flags.count, *shape)]
+        inputs += [torch.tensor(digits)] if digits else []
+        float32 = torch.autocast(flags.device.type, enabled=False)
+        inputs = [tensor.to(flags.device) for tensor in inputs]
+        images = draw(generator.to(flags.device), float32, *inputs).squeeze(1).cpu().numpy()
+        # About 20 digits a row, which ends where DIGITS end.
+        columns = width * min(flags.count, max(20 // width, 1))
+        record = Record("sample", flags.out)
+        record.save_picture(".png", makegrid(images, -(-len(images) // columns), columns))
+        print(f"{shown(record.path('.png'))}: {flags.digits or len(images)}, --seed {seed}")
+        if folder:
+            write_pictures(folder, images, digits)
+            print(f"{shown(folder)}: {len(images)} pictures")
 
 
 if __name__ == "__main__":

@@ -1,67 +1,99 @@
-"""What the tests of the scripts share."""
+"""What the tests share: scripts run as a user runs them, a few digits, finished runs of these."""
 
+import importlib
+import json
 import os
+import re
+import shutil
 import signal
-import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
+from selenium import webdriver
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of use beside other programs; torch reads it
+
+from common.idx import write_idx
+from common.mnist import mnist
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+Finished: TypeAlias = Callable[[str], Path]  # the fixtures below
+Train: TypeAlias = Callable[..., object]
 # A shell starts what it puts in the background with Ctrl-C ignored, and the scripts that the tests
 # stop would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SHORT = {  # flags of runs that are long enough to be killed in the middle
+    "logit": ["--epochs", "6", "--batch-size", "2"],
+    "linear": ["--epochs", "4", "--batch-size", "5"],
+    "conv": ["--epochs", "4", "--limit", "240", "--batch-size", "20"],
+    "swa": ["--epochs", "5", "--limit", "240", "--batch-size", "20"],
+    "simple": ["--epochs", "3", "--limit", "30", "--batch-size", "12"],
+    "wsimple": ["--epochs", "5", "--limit", "20", "--batch-size", "8"],
+    "lstm": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
+    "gan": ["--epochs", "3", "--limit", "121"],  # two batches and one of a single image
+    "cgan": ["--epochs", "3", "--limit", "121"],
+}
 
-def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `mnist/NAME.py` with flags, and return its exit status, output and errors."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "mnist" / f"{name}.py"), *flags],
+
+def start_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """Start `mnist/NAME.py` with flags; its output and errors are pipes."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / f"mnist/{name}.py"), *flags],
         cwd=cwd,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def run_unread(name: str, *flags: str) -> tuple[int, str]:
-    """Run `mnist/NAME.py` into a pipe that nobody reads; return its exit status and errors."""
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "mnist" / f"{name}.py"), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        errors = process.stderr.read()
-    return process.returncode, errors
+    )
+
+
+def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `mnist/NAME.py` with flags, and return its exit status, output and errors."""
+    with start_script(name, *flags, cwd=cwd) as process:
+        output, errors = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def call_main(name: str, *flags: object) -> None:
+    """Call the `main` of `mnist/NAME.py` in this process, as a notebook does."""
+    importlib.import_module(f"mnist.{name}").main([str(flag) for flag in flags])
+
+
+def figures(out: Path, name: str) -> dict[str, Any]:
+    """Return what a run has left in `NAME.json`."""
+    found: dict[str, Any] = json.loads((out / f"{name}.json").read_text())
+    return found
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file in a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def comparable(log: str) -> list[str]:
-    """Return a log's lines but for those that hold a command, dates, times or paths."""
-    prefixes = ("command:", "date:", "seconds:", "grid of mismatches:", "weights:")
-    return [line for line in log.splitlines() if not line.startswith(prefixes)]
+    """Return a log's lines without what differs in an equal run: command, dates, times, paths."""
+    prefixes = "command:|date:|seconds|grid of|weights:|Generated|course|judge:"
+    lines = re.sub(r"\d\d:\d\d:\d\d", "", log).splitlines()
+    return [line for line in lines if not re.match(prefixes, line)]
 
 
 def write_digits(folder: Path, training: int, test: int) -> None:
     """Write the first training and test images and their labels to a folder, as IDX files."""
-    from common.mnist import NAMES, mnist
-
     for key, array in mnist().items():
-        few = array[: training if key in "xy" else test]
-        header = bytes([0, 0, 8, few.ndim]) + struct.pack(f">{few.ndim}I", *few.shape)
-        (folder / NAMES[key]).write_bytes(header + few.tobytes())
+        part, count = ("train", training) if key in "xy" else ("t10k", test)
+        kind = "images-idx3" if key in "xX" else "labels-idx1"
+        write_idx(folder / f"{part}-{kind}-ubyte", array[:count])
 
 
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the first 500 training and 100 test images, for networks that take long."""
+    """A folder of the first 500 training and 100 test images."""
     folder = tmp_path_factory.mktemp("few digits")
     write_digits(folder, training=500, test=100)
     return folder
@@ -69,8 +101,53 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_conv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of a classifier, `conv.pt`, trained for a moment."""
+    """The weights of a classifier, `conv.pt`, trained for a moment, beside its other files."""
     out = tmp_path_factory.mktemp("trained conv")
-    done = run_script("conv", "--limit", "10000", "--epochs", "1", "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    call_main("conv", "--limit", "10000", "--epochs", "1", "--out", out)
     return out / "conv.pt"
+
+
+@pytest.fixture(scope="session")
+def finished(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A function that returns the folder of a script's finished run on the few digits."""
+
+    @cache
+    def run(name: str) -> Path:
+        out = tmp_path_factory.mktemp(f"finished {name}")
+        call_main(name, "--data", few_digits, "--out", out, *SHORT[name])
+        return out
+
+    return run
+
+
+@pytest.fixture
+def train(few_digits: Path, tmp_path: Path) -> Train:
+    """A function that calls a script's `main` for the few digits, by default into tmp_path.
+
+    If the run ends early, the function returns its one line or its exit status.
+    """
+
+    def run(name: str, *flags: object) -> object:
+        try:
+            call_main(name, "--data", few_digits, "--out", tmp_path, *flags)
+        except SystemExit as error:
+            assert "\n" not in str(error.code)
+            return error.code
+        return None
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no chromium or chromedriver (apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    profile = tmp_path_factory.mktemp("profile")
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", f"user-data-dir={profile}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as chrome:
+        yield chrome

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common.own_digits import mnist_form, read_digit
+from common.weights import load_weights
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import nn
@@ -18,8 +20,6 @@ from torch import nn
 from common.batches import predict
 from common.calibration import calibration_error, error_by_chance, fit_temperature
 from common.mnist import mnist
-from common.own_digits import mnist_form, read_digit
-from common.weights import load_weights
 from mnist.conv import ConvNet
 from mnist.logit import Logit
 from mnist.predict import opinions

@@ -1,7 +1,6 @@
-"""Digits on demand, from weights as cgan.py leaves them; and how weights are loaded."""
+"""Digits on demand, from weights as the GANs leave them."""
 
-import re
-from collections.abc import Callable
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,112 +10,88 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.batches import draw
-from common.weights import load_weights
-from mnist.cgan import Generator
-from mnist.conv import ConvNet
+from mnist import cgan, gan
 from mnist.sample import main
 from tests.conftest import run_script
-
-Sample = Callable[..., tuple[object, str, str]]
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder with the weights of a generator that draws each digit in its own way."""
+    """A folder with the weights of both generators."""
     torch.manual_seed(1)
-    generator = Generator()
-    weights = generator.state_dict()
+    weights = cgan.Generator().state_dict()
     weights["embedding.0.weight"] *= 5  # what is asked for counts more than the latent vector
     torch.save(weights, tmp_path / "cgan.pt")
+    torch.save(gan.Generator().state_dict(), tmp_path / "gan.pt")
     return tmp_path
 
 
-@pytest.fixture
-def sample(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sample:
-    """Call the script's `main` with flags; its exit status or message, output and errors."""
-
-    def call(*flags: str) -> tuple[object, str, str]:
-        monkeypatch.setattr("sys.argv", ["sample.py", *flags])
-        status: object = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code
-        return (status, *capsys.readouterr())
-
-    return call
-
-
 def cells(path: Path) -> NDArray[np.uint8]:
-    """Return the images of a picture of one row, (n, 28, 28), and look at its frame."""
-    with Image.open(path) as image:
-        assert image.mode == "L"
-        pixels = np.asarray(image)
-    assert pixels.shape[0] == 32 and pixels.shape[1] % 30 == 2
-    assert (pixels[[0, 1, -2, -1]] == 255).all()
-    return np.stack([pixels[2:30, x : x + 28] for x in range(2, pixels.shape[1] - 2, 30)])
+    """Return the images of a grid, (rows, columns, 28, 28)."""
+    pixels = np.asarray(Image.open(path))
+    assert (pixels[[0, 1, -2, -1]] == 255).all() and pixels.dtype == np.uint8
+    rows, columns = (side // 30 for side in pixels.shape)
+    return pixels[2:, 2:].reshape(rows, 30, columns, 30).swapaxes(1, 2)[:, :, :28, :28]
+
+
+def sample(out: Path, *flags: str) -> NDArray[np.uint8]:
+    main([*flags, "--out", str(out), "--device", "cpu"])
+    return cells(out / "sample.png")
 
 
 def test_draws_the_digits_asked_for(out: Path) -> None:
     done = run_script("sample", "20260", "--seed", "7", "--out", str(out), "--device", "cpu")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{out / 'sample.png'}: 20260, --seed 7\n"
     torch.manual_seed(7)
     latent, asked = torch.randn(5, 100, 1, 1), torch.tensor([2, 0, 2, 6, 0])
-    off = torch.autocast("cpu", enabled=False)
-    expected = draw(load_weights(Generator, out / "cgan.pt"), off, latent, asked)
+    generator = cgan.Generator()
+    generator.load_state_dict(torch.load(out / "cgan.pt"))
+    expected = draw(generator, torch.autocast("cpu", enabled=False), latent, asked)
     difference = cells(out / "sample.png").astype(int) - expected.squeeze(1).numpy()
-    assert np.abs(difference).max() <= 1  # another layout of the weights rounds otherwise
-    assert sorted(path.name for path in out.iterdir()) == ["cgan.pt", "sample.png"]
+    assert np.abs(difference).max() <= 1  # rounding
 
 
-def test_different_each_time_and_repeated_by_the_seed_it_tells(out: Path, sample: Sample) -> None:
-    flags = ("2026", "--out", str(out), "--device", "cpu")
-    pictures, seeds = [], []
-    for _ in range(2):
-        seeds.append(re.search(r"--seed (\d+)$", sample(*flags)[1].strip()))
-        pictures.append((out / "sample.png").read_bytes())
-    assert pictures[0] != pictures[1]
-    first = cells(out / "sample.png")
-    assert not np.array_equal(first[0], first[2])  # two different twos
-    assert seeds[0] is not None
-    sample(*flags, "--seed", seeds[0][1])
-    assert (out / "sample.png").read_bytes() == pictures[0]
+def test_different_each_time_and_repeated_by_the_seed_it_tells(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = sample(out, "22")
+    seed = capsys.readouterr().out.split()[-1]
+    assert not np.array_equal(first[0, 0], first[0, 1])  # two different twos
+    assert not np.array_equal(sample(out, "22"), first)
+    assert np.array_equal(sample(out, "22", "--seed", seed), first)
 
 
-@pytest.mark.parametrize("text", ["abc", "20a6", "", "-5", "2 0", "²", "٣", "1.5"])
-def test_what_is_no_digit_is_one_clear_line(text: str, out: Path, sample: Sample) -> None:
-    (out / "sample.png").write_text("an older one")
-    line = f"sample: {text!r} is not made of digits, as 2026 is\n"
-    assert sample(text, "--out", str(out)) == (2, "", line)
-    assert (out / "sample.png").read_text() == "an older one"
+@pytest.mark.parametrize(("digits", "rows"), [("3", 3), ("2026", 12)])
+def test_pictures_and_labels(digits: str, rows: int, out: Path) -> None:
+    folder = out / "new" / "pictures"
+    grid = sample(out, digits, "--count", "60", "--pictures", str(folder))
+    assert grid.shape == (rows, 20, 28, 28)
+    with open(folder / "labels.csv", newline="") as file:
+        labels = list(csv.DictReader(file))
+    assert "".join(row["digit"] for row in labels) == digits * 60
+    assert {row["file"] for row in labels} == {path.name for path in folder.glob("*.png")}
+    pictures = [np.asarray(Image.open(folder / row["file"])) for row in labels]
+    assert np.array_equal(np.stack(pictures).reshape(grid.shape), grid)
 
 
-def test_no_weights_or_damaged_ones_are_one_clear_line(out: Path, sample: Sample) -> None:
-    path = out / "cgan.pt"
-    content = path.read_bytes()
-    torch.save(ConvNet().state_dict(), path)
-    others = path.read_bytes()
-    for damaged in (content[:-100], content[:100], b"", b"weights", b"a text", b".", others):
-        path.write_bytes(damaged)
-        line = f"sample: {path} is damaged, or holds other weights than Generator's"
-        line += ": train it anew, or remove it"
-        assert sample("1", "--out", str(out)) == (line, "", "")
-    path.unlink()
-    done = run_script("sample", "1", "--out", str(out))
-    assert done.returncode == 1
-    assert done.stderr == f"sample: no {path}: python mnist/cgan.py --out {out} trains it\n"
+def test_a_gan_without_classes(out: Path) -> None:
+    grid = sample(out, "--network", "gan", "--count", "30", "--pictures", str(out / "new"))
+    assert grid.shape == (2, 20, 28, 28)  # the second row is half empty
+    assert (grid[1, 10:] == 0).all() and not (grid[1, 9] == 0).all()
+    assert len(list((out / "new").iterdir())) == 30  # and no labels: they are not known
+
+
+@pytest.mark.parametrize("flags", [["2²"], [], ["7", "--network", "gan"], ["7", "--pictures", "."]])
+def test_what_cannot_be_drawn(flags: list[str], out: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        sample(out, *flags)
+    assert stop.value.code in (2, "sample: . is not empty: name a new folder")
     assert not (out / "sample.png").exists()
 
 
-def test_loading_weights_draws_no_random_numbers(out: Path) -> None:
-    torch.manual_seed(2)
-    expected = torch.rand(3)
-    torch.manual_seed(2)
-    generator = load_weights(Generator, out / "cgan.pt")
-    assert torch.equal(torch.rand(3), expected)
-    assert not generator.training
-    saved = torch.load(out / "cgan.pt", weights_only=True)
-    loaded = generator.state_dict()
-    assert loaded.keys() == saved.keys()
-    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
+@pytest.mark.parametrize("damaged", [False, True])
+def test_no_weights_or_damaged_ones_are_one_line(damaged: bool, out: Path) -> None:
+    (out / "cgan.pt").write_bytes(b"damaged") if damaged else (out / "cgan.pt").unlink()
+    with pytest.raises(SystemExit, match=rf"^sample: .*{out / 'cgan.pt'}.*$"):
+        sample(out, "1")

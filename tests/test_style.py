@@ -2,24 +2,16 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import ROOT
+
+COMMANDS = ["ruff check", "ruff format --check", "mypy bench common mnist tests"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["ruff", "check"],
-        ["ruff", "format", "--check"],
-        ["mypy", "bench", "common", "mnist", "tests"],
-    ],
-    ids=lambda command: " ".join(command),
-)
-def test_clean(command: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("command", COMMANDS)
+def test_clean(command: str) -> None:
+    program = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,37 @@
+"""Errors that the user can mend, as one clear line and an exit status."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: one line says what, where, and what to do."""
+
+
+@contextmanager
+def clear_errors(program: str, go_on: str = "") -> Iterator[None]:
+    """End the program with one line on stderr if the block meets an error that the user can mend.
+
+    These are InputError, OSError (a file, a full disk, a network), FloatingPointError (a loss that
+    is not finite), all with exit status 1, and Ctrl-C with 130. Other errors keep their traceback.
+
+    Args:
+        program: the name that begins the line.
+        go_on: how to continue after Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped{go_on}", file=sys.stderr)
+        raise SystemExit(130) from None
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(f"{program}: {place}{error.strerror or error}") from None
+    except (InputError, FloatingPointError) as error:
+        raise SystemExit(f"{program}: {error}") from None
+
+
+def diverged() -> FloatingPointError:
+    """Return the error of a training whose loss or weights are infinite or not a number."""
+    return FloatingPointError("the loss is no longer finite; try a lower --lr")

@@ -1,0 +1,134 @@
+"""The flags that all scripts share, and the device and precision that they choose."""
+
+import argparse
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser that shows a script's docstring as it is, with the flag `--out`."""
+    # No abbreviations: the command in a log's header must name each flag in full.
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=raw, allow_abbrev=False
+    )
+    text = "folder of the weights, logs and pictures (default: mnist/out)"
+    parser.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "mnist/out", help=text)
+    return parser
+
+
+def parse_flags(
+    argv: Sequence[str] | None, description: str | None, epochs: int, batch_size: int, lr: float
+) -> argparse.Namespace:
+    """Return the flags that all scripts share, and `argv`, the flags as they were given.
+
+    Args:
+        argv: the flags; None takes those of the command line.
+        description: the script's docstring.
+        epochs: default number of passes over the training images.
+        batch_size: default number of images a step.
+        lr: default of the highest learning rate.
+    """
+    parser = script_parser(description)
+    add, default = parser.add_argument, " (default: %(default)s)"
+    count, real = positive(int), positive(float)
+    text = "passes over the training images" + default
+    add("--epochs", type=count, metavar="N", default=epochs, help=text)
+    add("--batch-size", type=count, metavar="N", default=batch_size, help="images a step" + default)
+    add("--lr", type=real, metavar="X", default=lr, help="highest learning rate" + default)
+    add("--seed", type=int, metavar="N", default=0, help="random seed" + default)
+    text = "cpu, cuda, mps, xpu, or auto: the accelerator if there is one" + default
+    add("--device", type=find_device, metavar="NAME", default="auto", help=text)
+    text = "precision of the network; auto: bfloat16 where this network gains by it" + default
+    add("--precision", choices=("float32", "bfloat16", "auto"), default="auto", help=text)
+    add("--threads", type=count, metavar="N", help="CPU threads (default: one a core)")
+    text = "IDX files, an .npz file or folders of pictures (default: mnist/data)"
+    add("--data", type=Path, metavar="PATH", default=ROOT / "mnist/data", help=text)
+    text = "use the first N training images and the first N test images"
+    add("--limit", type=count, metavar="N", help=text)
+    text = "hold out the last training images and test on them, not on the test images"
+    add("--validate", action="store_true", help=text)
+    text = "continue an interrupted run after its last finished epoch"
+    add("--resume", action="store_true", help=text)
+    add("--weights", type=Path, metavar="FILE", help="start with the weights in this file")
+    text = "train nothing: test --weights, or the weights in --out that this script has trained"
+    add("--evaluate", action="store_true", help=text)
+    argv = sys.argv[1:] if argv is None else argv
+    flags = parser.parse_args(argv)
+    flags.argv = list(argv)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        parser.error("a run is one process: start it with python, not torchrun")
+    return flags
+
+
+def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    """Return a parser of positive numbers for argparse."""
+
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"  # argparse prints it in its error line
+    return parse
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name, for argparse, after a kernel has run on it.
+
+    `auto` is the accelerator. Where torch's build is too new for it, a warning is printed, and the
+    CPU is taken.
+    """
+    if name.startswith("cuda") and not (torch.version.cuda or torch.version.hip):
+        text = "this torch is a build for the CPU; see pytorch.org for one with CUDA"
+        raise argparse.ArgumentTypeError(text)
+    wanted = torch.accelerator.current_accelerator(check_available=True) if name == "auto" else name
+    try:
+        device = torch.device(wanted or "cpu")
+        torch.zeros(1, device=device).add(1).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = f"torch cannot use the device {wanted}: {str(error).splitlines()[0]}"
+        if name != "auto":
+            raise argparse.ArgumentTypeError(reason) from None
+        print(f"warning: {reason}; using the CPU", file=sys.stderr)
+        return torch.device("cpu")
+    return device
+
+
+def choose_precision(wanted: str, device: torch.device, bfloat16_pays: bool) -> str:
+    """Return "float32" or "bfloat16"; "auto" is bfloat16 where it pays and the device has it."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cpu":
+        found = torch.cpu.get_capabilities()
+        native = any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    else:
+        module = torch.get_device_module(device)
+        native = device.type != "mps" and module.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if native and bfloat16_pays else "float32"
+
+
+def device_name(device: torch.device) -> str:
+    """Return a device's type and product name, for instance `cpu, AMD EPYC`."""
+    name, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if device.type in ("cuda", "xpu"):
+        name = torch.get_device_module(device).get_device_name(device)
+    elif device.type == "cpu" and cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
+        name = found[1] if found else name
+    return f"{device.type}, {name}"
+
+
+def shown(path: Path) -> str:
+    """Return a path as text, relative to the repository if it is inside."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(ROOT) if resolved.is_relative_to(ROOT) else path)

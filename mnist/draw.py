@@ -1,0 +1,151 @@
+"""A page to draw digits on: at every stroke the networks that you have trained say what they see.
+
+python mnist/draw.py                             # opens the page in the browser
+python mnist/draw.py --no-browser --port 8000    # prints its address
+"""
+
+import base64
+import io
+import json
+import sys
+import threading
+import webbrowser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import draw
+from common.checkpoint import load_weights
+from common.errors import InputError, clear_errors
+from common.flags import script_parser
+from common.mnist import makegrid
+from common.pictures import decode
+from mnist.cgan import Generator
+from mnist.predict import answers, load_classifiers
+
+LARGEST = 4 * 2**20  # bytes of a request
+POLICY = "default-src 'none'; img-src data:; connect-src 'self'"
+POLICY += "; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
+
+
+class Server(ThreadingHTTPServer):
+    """The page on 127.0.0.1, and the networks that answer it, one request at a time."""
+
+    def __init__(self, port: int, out: Path) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.lock = threading.Lock()
+        try:
+            self.classifiers = load_classifiers(out, torch.device("cpu"))
+        except InputError as error:
+            print(f"draw: {error}", file=sys.stderr)
+            self.classifiers = []
+        self.generator = Generator() if (out / "cgan.pt").exists() else None
+        if self.generator:
+            load_weights(self.generator, out / "cgan.pt")
+        template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
+        names = [classifier.name for classifier in self.classifiers]
+        page = jinja2.Template(template, autoescape=True)
+        self.page = page.render(networks=names, generator=self.generator).encode()
+
+    def read(self, picture: bytes) -> dict[str, Any]:
+        """Return the number in a picture as text, and what each network sees in each digit."""
+        lines = answers(self.classifiers, decode(picture))
+        digits = [
+            {"answer": digit.answer, "seen": data_uri(digit.image), "networks": digit.networks}
+            for line in lines
+            for digit in line
+        ]
+        text = "\n".join("".join(digit.answer for digit in line) for line in lines)
+        return {"text": "unsure" if text == "?" else text, "digits": digits}
+
+    def draw(self, number: bytes) -> dict[str, Any]:
+        """Return a picture of a number's digits, drawn anew by cgan."""
+        text = number.decode("ascii", "replace")
+        if self.generator is None or len(text) > 20 or not (text.isascii() and text.isdigit()):
+            raise InputError("type 1 to 20 digits, for instance 2026")
+        asked = torch.tensor([int(digit) for digit in text])
+        float32, latent = torch.autocast("cpu", enabled=False), torch.randn(len(asked), 100, 1, 1)
+        images = draw(self.generator, float32, latent, asked).squeeze(1).numpy()
+        return {"picture": data_uri(makegrid(images, 1, len(asked)))}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers the requests of the page itself, and refuses others."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.path != "/":
+            self.reply(404, b"there is only one page: /", "text/plain")
+        elif self.is_ours():
+            self.reply(200, self.server.page, "text/html; charset=utf-8")
+
+    def do_POST(self) -> None:
+        if not self.is_ours():
+            return
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > LARGEST:
+            for start in range(0, length, LARGEST):  # a browser takes no answer before the end
+                self.rfile.read(min(LARGEST, length - start))
+            self.reply(413, {"error": "the picture is larger than 4 MB"})
+            return
+        body = self.rfile.read(length)
+        try:
+            with self.server.lock:
+                answer = self.server.read if self.path == "/read" else self.server.draw
+                self.reply(200, answer(body))
+        except InputError as error:
+            self.reply(400, {"error": str(error)})
+
+    def is_ours(self) -> bool:
+        """Return whether the page itself sends the request; otherwise refuse it."""
+        ours = [f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")]
+        host, origin = self.headers.get("Host"), self.headers.get("Origin")
+        if host in ours and origin in (None, f"http://{host}"):
+            return True
+        self.reply(403, {"error": "only this page itself may ask"})
+        return False
+
+    def reply(self, status: int, content: Any, kind: str = "application/json") -> None:
+        """Send bytes, or a dictionary as JSON, and close the connection."""
+        body = json.dumps(content).encode() if kind == "application/json" else content
+        self.send_response(status)
+        for name, value in (("Content-Type", kind), ("Content-Security-Policy", POLICY)):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing for a request."""
+
+
+def data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return grey pixels, (h, w) uint8, as the address of a PNG."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = script_parser(__doc__)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="(default: a free one)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    flags = parser.parse_args(argv)
+    with clear_errors("draw"), Server(flags.port, flags.out) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        print(f"{address}  Ctrl-C ends it", flush=True)
+        if not flags.no_browser:
+            webbrowser.open(address)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

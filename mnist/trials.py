@@ -1,0 +1,160 @@
+"""Run scripts with several seeds each, and tell a difference from noise.
+
+python mnist/trials.py conv "conv --precision float32" swa --seeds 8
+python mnist/trials.py logit linear --seeds 10 --jobs 2      # two runs at once, a thread each
+torchrun --nproc-per-node 2 mnist/trials.py conv --seeds 8   # several machines: a shared --out
+
+Each run is a program of its own and writes to OUT/COMMAND/seed-N. The same command continues an
+interrupted study. mnist/out/conv.pt judges GANs. Results: OUT/trials.log, trials.json, trials.png.
+"""
+
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections import Counter
+from pathlib import Path
+from statistics import fmean, stdev
+from subprocess import DEVNULL, PIPE, Popen
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import t
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.checkpoint import write_whole
+from common.errors import InputError, clear_errors
+from common.flags import ROOT, positive
+
+TORCHRUN = re.compile(r"RANK|WORLD_SIZE|(LOCAL|GROUP|ROLE|MASTER|TORCHELASTIC)_.*")
+
+
+class Trial(NamedTuple):
+    """One run: a script's name and flags, a random seed, and the folder of the run's files."""
+
+    words: list[str]
+    seed: int
+    folder: Path
+
+    def figures(self) -> dict[str, Any]:
+        """Return the run's header, epochs and final figures, or nothing before the first epoch."""
+        path = self.folder / f"{self.words[0]}.json"
+        return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    add, count, out = parser.add_argument, positive(int), ROOT / "mnist/out/trials"
+    add("commands", nargs="+", type=shlex.split, metavar="COMMAND", help="script and flags, quoted")
+    add("--seeds", type=count, default=3, metavar="N", help="seeds from 0 on (default: 3)")
+    add("--jobs", type=count, default=1, metavar="N", help="runs at once (default: 1)")
+    add("--out", type=Path, default=out, metavar="DIR", help="folder (default: mnist/out/trials)")
+    flags = parser.parse_args(argv)
+    names = [words[0] if words else "" for words in flags.commands]
+    if missing := [name for name in names if not (ROOT / f"mnist/{name}.py").exists()]:
+        parser.error(f"there is no mnist/{missing[0]}.py")
+    if len({"gan" in name for name in names}) > 1:
+        parser.error("a GAN's distance cannot be compared with a classifier's accuracy")
+    runs = {flags.out / re.sub(r"[^\w.]+", "-", " ".join(words)): words for words in flags.commands}
+    if len(runs) < len(names):
+        parser.error("two commands are the same, or nearly so")
+    trials = [
+        [Trial(words, seed, folder / f"seed-{seed}") for folder, words in runs.items()]
+        for seed in range(flags.seeds)
+    ]
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    with clear_errors("trials", "; the same command continues"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # torchrun ends processes so
+        run([trial for row in trials[rank::processes] for trial in row], flags.jobs, trials[0][0])
+        if rank == 0:
+            while not all(trial.figures().get("final") for row in trials for trial in row):
+                time.sleep(1)
+            report(trials, flags.out, sys.argv[1:] if argv is None else argv)
+
+
+def run(trials: list[Trial], jobs: int, first: Trial) -> None:
+    """Run the trials, `jobs` at once; if one fails, or at Ctrl-C, end all that are running.
+
+    If MNIST has to be fetched, `first` does it: the others begin when it has its data.
+    """
+    environment = {name: x for name, x in os.environ.items() if not TORCHRUN.fullmatch(name)}
+    threads = ["--threads", "1"] if jobs * int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else []
+    waiting, running = trials[:], list[tuple[Trial, Popen[bytes]]]()
+    try:
+        while waiting or running:
+            if waiting and len(running) < jobs and (waiting[0] is first or first.figures()):
+                trial = waiting.pop(0)
+                if "gan" in trial.words[0]:
+                    judge = (ROOT / "mnist/out/conv.pt").read_bytes()
+                    write_whole(trial.folder / "conv.pt", judge)
+                command = [sys.executable, str(ROOT / f"mnist/{trial.words[0]}.py")]
+                command += [*threads, *trial.words[1:], "--seed", str(trial.seed)]
+                command += ["--out", str(trial.folder), "--resume"]
+                child = Popen(command, env=environment, stdout=DEVNULL, stderr=PIPE)
+                running.append((trial, child))
+            for trial, child in [pair for pair in running if pair[1].poll() is not None]:
+                name = f"{shlex.join(trial.words)}, seed {trial.seed}"
+                errors = child.communicate()[1].decode().splitlines()
+                if child.returncode:
+                    raise InputError(f"{name}: {errors[-1] if errors else 'ended by a signal'}")
+                running.remove((trial, child))
+                print(f"{name}: finished", file=sys.stderr)
+            time.sleep(0.1)
+    finally:
+        for _, child in running:
+            child.terminate()
+            child.wait()
+
+
+def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
+    """Print and save what finished trials, one row a seed, have shown."""
+    names = [shlex.join(trial.words) for trial in trials[0]]
+    runs = [[trial.figures() for trial in row] for row in trials]
+    key, unit = ("distance", "") if "gan" in trials[0][0].words[0] else ("accuracy", "%")
+    columns = [[run["final"][key] for run in column] for column in zip(*runs, strict=True)]
+    header = {
+        "command": shlex.join(["python", "mnist/trials.py", *argv]),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        **{name: runs[0][0]["header"][name] for name in ("device", "threads", "python", "torch")},
+    }
+    lines = [f"{name}: {value}" for name, value in header.items()]
+    counts = [Counter(f"{x:.2f}" for x in values) for values in columns]
+    lines += ["", f"{key}| {'  '.join(names)}", f"{'-' * 8}| {'-' * len('  '.join(names))}"]
+    for value in sorted(set().union(*counts), key=float):
+        cells = [f"{c[value] or '':<{len(name)}}" for c, name in zip(counts, names, strict=True)]
+        lines.append(f"{value:8}| {'  '.join(cells)}".rstrip())
+    lines.append("")
+    for name, values in zip(names, columns, strict=True):
+        lines.append(f"{name}: {fmean(values):.3f}{unit}")
+        if len(values) > 1:
+            lines[-1] += f" ± {stdev(values):.3f}"
+        if len(values) > 1 and name != names[0]:
+            differences = [b - a for a, b in zip(columns[0], values, strict=True)]
+            reach = t.ppf(0.975, len(values) - 1) * stdev(differences) / len(values) ** 0.5
+            mean = fmean(differences)
+            lines[-1] += f"; difference from {names[0]}: {mean:+.3f}"
+            lines[-1] += f", 95% interval {mean - reach:+.3f} to {mean + reach:+.3f}"
+    print("\n".join(lines))
+    write_whole(out / "trials.log", "".join(f"{line}\n" for line in lines).encode())
+    figures = {"header": header, key: dict(zip(names, columns, strict=True))}
+    write_whole(out / "trials.json", json.dumps(figures, indent=1).encode())
+    figure = Figure(figsize=(6.4, 3.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.hist(columns, bins=30, label=names)
+    axes.set(xlabel=f"{key} {unit}", ylabel="seeds")
+    figure.legend(loc="outside upper center")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(out / "trials.png", content.getvalue())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The networks and what they are made of: layers, batches, averages, changes of the images."""
+
+import importlib
+import inspect
+import re
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from common.augment import distorted, shifted
+from common.average import renew_batch_norm
+from common.batches import batches, draw, pixels, predict, scaled
+from common.dropout import Dropout
+from mnist import cgan, conv, gan, linear, logit, lstm, simple, swa, wsimple
+
+
+@pytest.mark.parametrize("script", [logit, linear, conv, swa, simple, wsimple, lstm, gan, cgan])
+def test_networks_have_the_stated_parameters(script: ModuleType) -> None:
+    networks = [x for x in vars(script).values() if getattr(x, "__module__", "") == script.__name__]
+    for network in (x for x in networks if inspect.isclass(x)):
+        count = sum(parameter.numel() for parameter in network().parameters())
+        assert f"{count:,} parameters" in " ".join(str(network.__doc__).split())
+
+
+def test_networks_print_as_the_originals() -> None:
+    """The listings in https://github.com/ktorch/examples, in Python's form of the same layers."""
+    pool = "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"
+    activated = ["ReLU()", "Dropout(p=0.5, inplace=False)"]
+    convnet = [
+        *("Conv2d(1, 20, kernel_size=(5, 5), stride=(1, 1))", *activated, pool),
+        *("Conv2d(20, 50, kernel_size=(5, 5), stride=(1, 1))", *activated, pool),
+        "Flatten(start_dim=1, end_dim=-1)",
+        *("Linear(in_features=800, out_features=500, bias=True)", *activated),
+        "Linear(in_features=500, out_features=10, bias=True)",
+    ]
+    simpnet: list[nn.Module] = []
+    for inputs, outputs, size, pooled in simple.LAYERS:
+        simpnet.append(nn.Conv2d(inputs, outputs, size, padding="same"))
+        simpnet += [nn.BatchNorm2d(outputs, 1e-5, 0.05), nn.ReLU()]
+        simpnet += [nn.MaxPool2d(pooled)] * bool(pooled) + [nn.Flatten()] * (pooled == 7)
+        simpnet.append(nn.Dropout(0.2))
+    simpnet.append(nn.Linear(216, 10))
+    for network, layers in ((conv.ConvNet(0.5), convnet), (simple.SimpNet(), simpnet)):
+        printed = [f"  ({number}): {layer}" for number, layer in enumerate(layers)]
+        assert str(network).splitlines() == [f"{type(network).__name__}(", *printed, ")"]
+
+
+def test_lstm_goes_on_from_the_state_it_gave() -> None:
+    torch.manual_seed(0)
+    model, images = lstm.RowLSTM(), torch.randn(3, 1, 28, 28)
+    logits, (hidden, cell) = model(images)
+    assert logits.shape == (3, 10) and hidden.shape == cell.shape == (2, 3, 128)
+    _, state = model(images[:, :, :14])  # the upper half, and then the lower
+    torch.testing.assert_close(model(images[:, :, 14:], state)[0], logits)
+    assert not torch.allclose(model(images[:, :, 14:])[0], logits)
+
+
+@pytest.mark.parametrize("script", [gan, cgan])
+def test_gans_give_images_and_probabilities(script: ModuleType) -> None:
+    torch.manual_seed(0)
+    digits = [torch.tensor([7, 0, 7])] if script is cgan else []
+    generator, discriminator = script.Generator(), script.Discriminator()
+    latent, images = torch.randn(3, 100, 1, 1), torch.randn(3, 1, 28, 28)
+    drawn = generator(9 * latent, *digits)
+    assert drawn.shape == (3, 1, 28, 28) and 0.1 < drawn.abs().max() <= 1
+    with torch.autocast("cpu", torch.bfloat16):
+        real = discriminator(images, *digits)
+    assert real.shape == (3,) and real.dtype == torch.float32
+    assert real.min() > 0 and real.max() < 1
+    assert not torch.equal(real, real.bfloat16().float())  # the sigmoid is taken in float32
+    for network, x in ((generator.eval(), latent), (discriminator.eval(), images)):
+        if digits:  # the digit asked for matters
+            one, other = (network(x, torch.full((3,), digit)) for digit in (3, 4))
+            assert not torch.allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("network", "names"), [("ConvNet", ["conv", "swa"]), ("SimpNet", ["simple", "wsimple"])]
+)
+def test_copies_are_the_same(network: str, names: list[str]) -> None:
+    """The network and the loop over the batches: scripts are complete, so each has its own."""
+    loop = re.compile(r"^ +for images, labels in batches.*?losses\.append\(.*?\n", re.M | re.S)
+    scripts = [importlib.import_module(f"mnist.{name}") for name in names]
+    one, other = (
+        [inspect.getsource(getattr(script, network)), *loop.findall(inspect.getsource(script.main))]
+        for script in scripts
+    )
+    assert one == other and len(one) == 2
+    assert len({getattr(script, "LAYERS", ()) for script in scripts}) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("p", [0.5, 0.25, 0.1875, 0.2, 0.03])
+def test_dropout_drops_its_share_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    x = torch.ones(1001, 999, dtype=dtype, requires_grad=True)
+    result = Dropout(p)(x)
+    result.sum().backward()
+    values = result.detach().double()
+    assert (values == 0).double().mean().item() == pytest.approx(p, rel=0.05)
+    assert values[values != 0].unique().tolist() == [pytest.approx(1 / (1 - p), rel=0.01)]
+    assert x.grad is not None and x.grad.dtype == dtype
+    torch.testing.assert_close(x.grad, result.detach())  # of ones: the mask itself
+    first, second = ((mask != 0).double().sub(1 - p).flatten() for mask in (values, Dropout(p)(x)))
+    bound = 6 * p * (1 - p) / len(first) ** 0.5 + 1e-5  # six standard deviations of the mean
+    for other in (second, *(first.roll(distance) for distance in range(1, 17))):
+        assert (first * other).mean().abs() < bound  # masks and elements are independent
+
+
+@pytest.mark.parametrize(
+    ("p", "dtype"),
+    [(0.25, torch.float64), (0.0, None), (1.0, None), (0.999, None), (0.001, None)],
+)
+def test_dropout_is_torchs_where_it_is_not_fast(p: float, dtype: torch.dtype | None) -> None:
+    results = []
+    for kind in (Dropout, nn.Dropout):
+        torch.manual_seed(4)
+        x = torch.full((10_000,), 2.0, dtype=dtype, requires_grad=True)
+        result = kind(p)(x)
+        result.sum().backward()
+        results.append((result, x.grad))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results, strict=True))
+
+
+def test_dropout_keeps_layout_and_is_the_identity_in_evaluation() -> None:
+    assert str(Dropout(0.3)) == str(nn.Dropout(0.3))
+    image = torch.randn(3, 5, 4, 2).to(memory_format=torch.channels_last)
+    assert torch.equal(Dropout(0.5).eval()(image), image)
+    assert Dropout(0.5)(image).stride() == image.stride()
+    rows = torch.randn(60, 28, 128)[:, -1]  # a part of a tensor
+    assert (Dropout(0.2)(rows) == 0).double().mean().item() == pytest.approx(0.2, abs=0.03)
+    assert Dropout(0.5)(torch.empty(0, 4)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(("images", "size"), [(1234, 100), (800, 100), (7, 100), (1, 1)])
+def test_batches_hold_each_image_once_with_its_label(images: int, size: int) -> None:
+    x, y = torch.randint(0, 256, (images, 1, 28, 28), dtype=torch.uint8), torch.arange(images)
+    found = list(batches(x, y, size))
+    lengths = [len(labels) for _, labels in found]
+    assert lengths == [size] * (images // size) + [images % size] * (images % size > 0)
+    assert all(torch.equal(shown, scaled(x[labels])) for shown, labels in found)
+    assert sorted(torch.cat([labels for _, labels in found]).tolist()) == y.tolist()
+
+
+def test_the_order_is_another_each_time_and_that_of_the_seed() -> None:
+    x, y = torch.zeros(300, 1, 28, 28, dtype=torch.uint8), torch.arange(300)
+    orders = []
+    for seed in (1, None, 2, 1):
+        if seed:
+            torch.manual_seed(seed)
+        orders.append(tuple(torch.cat([labels for _, labels in batches(x, y, 30)]).tolist()))
+    assert orders[0] == orders[3] and len(set(orders)) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_images_are_scaled_and_the_callers_stay_as_they_were(dtype: torch.dtype) -> None:
+    pixel = torch.arange(256, dtype=torch.uint8)
+    assert scaled(pixel)[[0, 255]].tolist() == pytest.approx([-1, 1], abs=1e-6)
+    assert torch.equal(pixels(scaled(pixel)), pixel)
+    images = (torch.rand(130, 1, 28, 28) * 255).to(dtype)
+    kept, labels = images.clone(), torch.zeros(130, dtype=torch.int64)
+    for given, _ in batches(images, labels, 50):
+        given.zero_()  # a batch is the caller's to change
+    for model in (logit.Logit(), conv.ConvNet(), lstm.RowLSTM()):
+        predict(model, images)
+    scaled(images), pixels(images), shifted(images, 2), distorted(scaled(images))
+    draw(nn.Tanh(), torch.autocast("cpu", enabled=False), scaled(images))
+    renew_batch_norm(nn.Sequential(nn.BatchNorm2d(1)), [(scaled(images), labels)])
+    assert images.dtype == dtype and torch.equal(images, kept)
+
+
+def test_batch_norm_statistics_are_those_of_a_pass_over_the_data() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(5, momentum=0.05)
+    model = nn.Sequential(nn.Conv2d(1, 5, 3), Dropout(0.5), norm)
+    sizes = enumerate((10, 10, 3))  # batches that differ, and a short last one
+    data = [(torch.randn(size, 1, 9, 9) * (i + 1) + i, torch.zeros(size)) for i, size in sizes]
+    model(1000 + data[0][0])  # statistics of before, which must not count
+    renew_batch_norm(model, data)
+    entered = model[0](torch.cat([images for images, _ in data])).detach()
+    mean, variance = entered.mean((0, 2, 3)), entered.var((0, 2, 3))
+    torch.testing.assert_close([*norm.buffers()][:2], [mean, variance])
+    assert not any(module.training for module in model.modules())
+    norm.train()(entered)  # in training they go on as ever
+    torch.testing.assert_close([*norm.buffers()][:2], [mean, variance])
+    norm(entered + 1)
+    torch.testing.assert_close(norm.running_mean, mean + 0.05)
+
+
+def test_shifted_moves_all_images_alike_and_wraps() -> None:
+    torch.manual_seed(0)
+    images, steps = torch.rand(5, 1, 28, 28), range(-2, 3)
+    ways = {(a, b): images.roll((a, b), (2, 3)) for a in steps for b in steps}
+    moved = [shifted(images, 2) for _ in range(300)]
+    seen = [{way for way, expected in ways.items() if torch.equal(x, expected)} for x in moved]
+    assert all(len(found) == 1 for found in seen) and set.union(*seen) == set(ways)
+    assert torch.equal(shifted(images, 0), images)
+
+
+def test_distorted_moves_turns_scales_and_slants() -> None:
+    torch.manual_seed(0)
+    images = torch.full((500, 1, 28, 28), -1.0)
+    images[:, :, 11:17, 8:20] = 1  # six pixels high and twelve wide, in the middle
+    ink = (distorted(images).squeeze(1).double() + 1) / 2
+    ink /= ink.sum((1, 2), keepdim=True)
+    position = torch.arange(28, dtype=torch.float64) - 13.5
+    down, right = (ink.sum(along) @ position for along in (2, 1))
+    for moved in (down, right):  # each by its own, up to 2.1 pixels, which scaling stretches
+        assert 2 < moved.abs().max() < 2.1 / 0.85**2
+        assert moved.mean().abs() < 0.2 and len(moved.unique()) == 500
+    height = (12 * (ink.sum(2) * (position - down.unsqueeze(1)) ** 2).sum(1)).sqrt()
+    assert 5.1 < height.min() < 5.6 and 6.6 < height.max() < 9.3  # a slanted one is higher
+    grey = torch.full((3, 1, 28, 28), 0.5)  # what comes in at the edges is like them
+    torch.testing.assert_close(distorted(grey), grey)

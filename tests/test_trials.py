@@ -1,0 +1,106 @@
+"""Trials with several seeds: what they report, how they share the work, how they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+from PIL import Image
+from scipy import stats
+
+from mnist import trials
+from tests.conftest import ROOT, run_script
+
+SHORT, LONGER = "logit --limit 300 --epochs 1", "logit --limit 300 --epochs 2"
+
+
+def figures(out: Path, command: str, seed: int) -> dict[str, Any]:
+    folder = out / command.replace(" --", "-").replace(" ", "-") / f"seed-{seed}"
+    return json.loads((folder / "logit.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder and the report of two commands with two seeds each."""
+    out = tmp_path_factory.mktemp("study")
+    done = run_script("trials", SHORT, LONGER, "--seeds", "2", "--jobs", "2", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (out / "trials.log").read_text()
+    return out, done.stdout.splitlines()
+
+
+def test_table_means_and_interval_of_the_difference(study: tuple[Path, list[str]]) -> None:
+    out, lines = study
+    first, second = (
+        [figures(out, command, seed)["final"]["accuracy"] for seed in (0, 1)]
+        for command in (SHORT, LONGER)
+    )
+    begin = lines.index(f"accuracy| {SHORT}  {LONGER}")
+    table = {line[:8].strip(): line[10:] for line in lines[begin + 2 : lines.index("", begin)]}
+    assert set(table) == {f"{x:.2f}" for x in first + second}
+    for accuracy, row in table.items():
+        for cell, values in ((row[: len(SHORT)], first), (row[len(SHORT) :], second)):
+            assert int(cell.strip() or 0) == [f"{x:.2f}" for x in values].count(accuracy)
+    low, high = stats.ttest_rel(second, first).confidence_interval(0.95)
+    assert f"{SHORT}: {fmean(first):.3f}% ± {stdev(first):.3f}" in lines
+    assert (
+        f"{LONGER}: {fmean(second):.3f}% ± {stdev(second):.3f}; difference from {SHORT}:"
+        f" {fmean(second) - fmean(first):+.3f}, 95% interval {low:+.3f} to {high:+.3f}"
+    ) in lines
+    saved = json.loads((out / "trials.json").read_bytes())
+    assert saved["accuracy"] == {SHORT: first, LONGER: second} and saved["header"]["threads"] == 1
+    Image.open(out / "trials.png").verify()
+
+
+def test_torchrun_shares_the_seeds_that_are_missing(study: tuple[Path, list[str]]) -> None:
+    out, _ = study
+    finished = [figures(out, SHORT, seed) for seed in (0, 1)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += [str(ROOT / "mnist/trials.py"), SHORT, "--seeds", "3", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == (out / "trials.log").read_text()  # one process prints
+    assert done.stderr.count(": finished") == 3  # each seed is one process's
+    assert [figures(out, SHORT, seed) for seed in (0, 1)] == finished
+    assert figures(out, SHORT, 2)["header"]["seed"] == 2
+
+
+def test_an_interrupted_study_ends_its_runs_and_continues(tmp_path: Path) -> None:
+    command = "logit --limit 100 --epochs 100"
+    flags = ["--seeds", "2", "--jobs", "2", "--out", str(tmp_path)]
+    program = [sys.executable, str(ROOT / "mnist/trials.py"), command, *flags]
+    process = subprocess.Popen(program, stderr=PIPE, text=True, start_new_session=True)
+    path = tmp_path / "logit-limit-100-epochs-100/seed-1/logit.json"
+    while not path.exists() or len(json.loads(path.read_bytes())["epochs"]) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)  # to trials.py alone
+    assert process.communicate()[1].endswith("trials: stopped; the same command continues\n")
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):  # no process is left in its group
+        os.killpg(process.pid, 0)
+    before = json.loads(path.read_bytes())["epochs"]
+    subprocess.run(program, capture_output=True, check=True)
+    after = json.loads(path.read_bytes())["epochs"]
+    assert len(before) < len(after) == 100 and after[:3] == before[:3]
+
+
+def test_a_failing_run_ends_the_trials_with_its_last_line(tmp_path: Path) -> None:
+    done = run_script("trials", "logit --limit 300 --lr 1e38", "--out", str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("trials: logit --limit 300 --lr 1e38, seed 0: logit: the loss")
+
+
+@pytest.mark.parametrize(
+    "flags", [["logits"], [""], ["gan", "conv"], ["conv", "conv"], ["conv", "--seeds", "0"]]
+)
+def test_bad_arguments_start_nothing(flags: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        trials.main([*flags, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
