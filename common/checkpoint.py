@@ -25,6 +25,9 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # not the temporary name, or none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,9 +1,7 @@
-"""One training run: its seed, device, data, epochs and checkpoints.
-
-How a network is trained is in the scripts.
-"""
+"""One training run: its seed, device, data, epochs and checkpoints."""
 
 import json
+import os
 import platform
 import shlex
 import sys
@@ -72,7 +70,8 @@ class Run(Record):
         self._seconds = 0.0  # of the finished epochs
         given = [flag for flag in flags.argv if flag != "--resume"]
         command = shlex.join(["python", shown(Path(script)), *given])
-        self._errors = clear_errors(self.name, f"; to continue: {command} --resume")
+        go_on = shlex.join(["python", os.path.relpath(script), *given, "--resume"])
+        self._errors = clear_errors(self.name, f"; to continue: {go_on}")
         self.header |= {
             "script": shown(Path(script)),
             "command": command,
@@ -240,7 +239,8 @@ class Run(Record):
             return 1
         state = load_state(path, self._parts, self.device, self._settings())
         figures = self.path(".json")
-        if state["epoch"] == self.flags.epochs and json.loads(figures.read_bytes())["final"]:
+        finished = figures.exists() and json.loads(figures.read_bytes())["final"]
+        if state["epoch"] == self.flags.epochs and finished:
             print(f"{self.name}: finished already, see {shown(self.path('.log'))}", file=sys.stderr)
             raise SystemExit(0)
         self._seconds, self.figures, self.lines = state["seconds"], state["figures"], state["lines"]

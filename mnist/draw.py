@@ -51,17 +51,13 @@ class Server(ThreadingHTTPServer):
         if self.generator:
             load_weights(self.generator, out / "cgan.pt")
         template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
-        names = [classifier.name for classifier in self.classifiers]
-        page = jinja2.Template(template, autoescape=True)
-        self.page = page.render(networks=names, generator=self.generator).encode()
+        self.page = jinja2.Template(template, autoescape=True).render(vars(self)).encode()
 
     def read(self, picture: bytes) -> dict[str, Any]:
         """Return the number in a picture as text, and what each network sees in each digit."""
         lines = answers(self.classifiers, decode(picture))
         digits = [
-            {"answer": digit.answer, "seen": data_uri(digit.image), "networks": digit.networks}
-            for line in lines
-            for digit in line
+            digit._asdict() | {"image": data_uri(digit.image)} for line in lines for digit in line
         ]
         text = "\n".join("".join(digit.answer for digit in line) for line in lines)
         return {"text": "unsure" if text == "?" else text, "digits": digits}
@@ -83,43 +79,40 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if self.path != "/":
-            self.reply(404, b"there is only one page: /", "text/plain")
-        elif self.is_ours():
-            self.reply(200, self.server.page, "text/html; charset=utf-8")
+        if self.is_ours():
+            self.reply(200, "text/html; charset=utf-8", self.server.page)
 
     def do_POST(self) -> None:
         if not self.is_ours():
             return
         length = int(self.headers.get("Content-Length") or 0)
-        if length > LARGEST:
-            for start in range(0, length, LARGEST):  # a browser takes no answer before the end
-                self.rfile.read(min(LARGEST, length - start))
-            self.reply(413, {"error": "the picture is larger than 4 MB"})
-            return
-        body = self.rfile.read(length)
+        # A browser takes no answer before it has sent everything.
+        body = b"".join(self.rfile.read(min(2**20, length - i)) for i in range(0, length, 2**20))
         try:
+            if length > LARGEST:
+                raise InputError("the picture is larger than 4 MB")
             with self.server.lock:
-                answer = self.server.read if self.path == "/read" else self.server.draw
-                self.reply(200, answer(body))
+                found = self.server.read(body) if self.path == "/read" else self.server.draw(body)
+            self.reply(200, "application/json", json.dumps(found).encode())
         except InputError as error:
-            self.reply(400, {"error": str(error)})
+            self.refuse(413 if length > LARGEST else 400, str(error))
 
     def is_ours(self) -> bool:
         """Return whether the page itself sends the request; otherwise refuse it."""
-        ours = [f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")]
         host, origin = self.headers.get("Host"), self.headers.get("Origin")
-        if host in ours and origin in (None, f"http://{host}"):
+        address = f"127.0.0.1:{self.server.server_port}"
+        if host == address and origin in (None, f"http://{address}"):
             return True
-        self.reply(403, {"error": "only this page itself may ask"})
+        self.refuse(403, "only this page itself may ask")
         return False
 
-    def reply(self, status: int, content: Any, kind: str = "application/json") -> None:
-        """Send bytes, or a dictionary as JSON, and close the connection."""
-        body = json.dumps(content).encode() if kind == "application/json" else content
+    def refuse(self, status: int, reason: str) -> None:
+        self.reply(status, "application/json", json.dumps({"error": reason}).encode())
+
+    def reply(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
-        for name, value in (("Content-Type", kind), ("Content-Security-Policy", POLICY)):
-            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Security-Policy", POLICY)
         self.end_headers()
         self.wfile.write(body)
 

@@ -18,8 +18,10 @@ from mnist import cgan, conv, gan, linear, logit, lstm, simple, swa, wsimple
 
 @pytest.mark.parametrize("script", [logit, linear, conv, swa, simple, wsimple, lstm, gan, cgan])
 def test_networks_have_the_stated_parameters(script: ModuleType) -> None:
-    networks = [x for x in vars(script).values() if getattr(x, "__module__", "") == script.__name__]
-    for network in (x for x in networks if inspect.isclass(x)):
+    classes = [x for x in vars(script).values() if isinstance(x, type)]
+    networks = [x for x in classes if issubclass(x, nn.Module) and x.__module__ == script.__name__]
+    assert len(networks) == (2 if script in (gan, cgan) else 1)
+    for network in networks:
         count = sum(parameter.numel() for parameter in network().parameters())
         assert f"{count:,} parameters" in " ".join(str(network.__doc__).split())
 
@@ -70,10 +72,6 @@ def test_gans_give_images_and_probabilities(script: ModuleType) -> None:
     assert real.shape == (3,) and real.dtype == torch.float32
     assert real.min() > 0 and real.max() < 1
     assert not torch.equal(real, real.bfloat16().float())  # the sigmoid is taken in float32
-    for network, x in ((generator.eval(), latent), (discriminator.eval(), images)):
-        if digits:  # the digit asked for matters
-            one, other = (network(x, torch.full((3,), digit)) for digit in (3, 4))
-            assert not torch.allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -144,16 +142,6 @@ def test_batches_hold_each_image_once_with_its_label(images: int, size: int) -> 
     assert sorted(torch.cat([labels for _, labels in found]).tolist()) == y.tolist()
 
 
-def test_the_order_is_another_each_time_and_that_of_the_seed() -> None:
-    x, y = torch.zeros(300, 1, 28, 28, dtype=torch.uint8), torch.arange(300)
-    orders = []
-    for seed in (1, None, 2, 1):
-        if seed:
-            torch.manual_seed(seed)
-        orders.append(tuple(torch.cat([labels for _, labels in batches(x, y, 30)]).tolist()))
-    assert orders[0] == orders[3] and len(set(orders)) == 3
-
-
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 def test_images_are_scaled_and_the_callers_stay_as_they_were(dtype: torch.dtype) -> None:
     pixel = torch.arange(256, dtype=torch.uint8)
@@ -183,9 +171,7 @@ def test_batch_norm_statistics_are_those_of_a_pass_over_the_data() -> None:
     mean, variance = entered.mean((0, 2, 3)), entered.var((0, 2, 3))
     torch.testing.assert_close([*norm.buffers()][:2], [mean, variance])
     assert not any(module.training for module in model.modules())
-    norm.train()(entered)  # in training they go on as ever
-    torch.testing.assert_close([*norm.buffers()][:2], [mean, variance])
-    norm(entered + 1)
+    norm.train()(entered + 1)  # in training they go on as ever
     torch.testing.assert_close(norm.running_mean, mean + 0.05)
 
 
