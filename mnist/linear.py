@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
             line += f"  accuracy: {correct:5.2f}%"
             run.log(line, epoch=epoch, loss=train_loss, test_loss=test_loss, accuracy=correct)
 
-        run.finish(model, x_test, y_test, temperature=1.113)
+        run.finish(model, x_test, y_test, temperature=1.113, unsure=0.63)
 
 
 if __name__ == "__main__":

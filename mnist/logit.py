@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             line += f"  accuracy: {correct:5.2f}%"
             run.log(line, epoch=epoch, loss=train_loss, test_loss=test_loss, accuracy=correct)
 
-        run.finish(model, x_test, y_test, temperature=0.994)
+        run.finish(model, x_test, y_test, temperature=0.994, unsure=0.43)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
             run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
 
         write_whole(run.path(".txt"), f"{model}\n".encode())
-        run.finish(model, x_test, y_test, temperature=0.708)
+        run.finish(model, x_test, y_test, temperature=0.708, unsure=0.82)
 
 
 if __name__ == "__main__":

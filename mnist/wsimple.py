@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
             run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
 
         run.log(f"average weights of epochs {regular_epochs + 1} to {flags.epochs}:")
-        run.finish(averaged.module, x_test, y_test, temperature=0.708)
+        run.finish(averaged.module, x_test, y_test, temperature=0.708, unsure=0.82)
 
 
 if __name__ == "__main__":
