@@ -43,12 +43,21 @@ def on_nothing(image: Pixels, ink: str) -> Image.Image:
     return picture
 
 
+def card(image: Pixels) -> Image.Image:
+    """Return a dark digit on a light card with a transparent corner."""
+    picture, mask = colored(image, (20, 20, 60), (240, 235, 220)), Image.new("L", (112, 112), 255)
+    mask.paste(0, (0, 0, 20, 20))
+    picture.putalpha(mask)
+    return picture
+
+
 FORMS: dict[str, tuple[Callable[[Pixels], Image.Image], str]] = {
     "as MNIST has it": (lambda image: Image.fromarray(image), "png"),
     "blue on white": (lambda image: colored(image, (40, 60, 170), (250, 250, 245)), "jpg"),
     "red on as bright a green": (lambda image: colored(image, (200, 0, 0), (0, 102, 0)), "png"),
     "black on nothing": (lambda image: on_nothing(image, "black"), "png"),
     "white on nothing": (lambda image: on_nothing(image, "white"), "png"),
+    "card": (card, "png"),
     "16 bits": (lambda i: Image.fromarray(np.asarray(enlarged(i)).astype(np.uint16) * 257), "png"),
     "cmyk": (lambda image: enlarged(255 - image).convert("CMYK"), "jpg"),
 }
@@ -125,10 +134,11 @@ def test_every_digit_on_a_page_is_found_in_order(kind: str) -> None:
 
 @pytest.mark.parametrize("gap", [2, 10])
 def test_the_detached_bar_of_a_five_belongs_to_it(gap: int) -> None:
-    picture = Image.new("L", (300, 120), 255)
-    for x in (20, 110, 200):
+    picture = Image.new("L", (330, 120), 255)
+    for x in (10, 100, 190):
         pen = ImageDraw.Draw(picture)
         pen.line([(x + 5, 40), (x + 5, 60), (x + 35, 68), (x + 30, 100), (x, 100)], 0, 7)
-        pen.line([(x + 15, 34 - gap), (x + 50, 30 - gap)], 0, 7)
+        pen.line([(x + 30, 34 - gap), (x + 65, 30 - gap)], 0, 7)
+    pen.rectangle((280, 90, 296, 106), 0)  # a full stop
     [line] = find_digits(np.asarray(picture.convert("RGBA")))
     assert [digit.box[1] < 35 and digit.box[3] > 95 for digit in line] == [True] * 3
