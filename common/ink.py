@@ -21,8 +21,7 @@ def find_ink(rgba: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int32], float]
     lighter than the sheet, and of any colour.
 
     Args:
-        rgba: (height, width, 4) uint8. Height and width times the scale are h and w: at most 2,500,
-            and for small pictures up to three times as large.
+        rgba: (h / scale, w / scale, 4) uint8. The scale keeps h and w below 2,500; it is at most 3.
     """
     height, width, _ = rgba.shape
     scale = min(2500 / max(height, width), max(1, min(800 / max(height, width), 3)))

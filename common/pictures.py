@@ -24,7 +24,6 @@ from common.ink import Floats, bounds, find_ink, usual_size
 
 BOX = 20  # pixels, the longer side of a digit
 DETAIL = 10  # pixels for one of MNIST's, while strokes are widened
-LEAST_STROKE = 1.5  # MNIST's pixels, the width of its finest strokes
 
 
 class Digit(NamedTuple):
@@ -42,9 +41,10 @@ def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         OSError: it cannot be read.
     """
     ink, pieces, _ = find_ink(read_picture(path))
-    if not pieces.any():
+    drawn = _whole_digits(pieces) > 0
+    if not drawn.any():
         raise InputError(f"{path}: nothing is drawn on it that stands out from the background")
-    return _mnist_form(ink, _whole_digits(pieces) > 0)
+    return _mnist_form(ink, drawn)
 
 
 def read_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -104,7 +104,7 @@ def _whole_digits(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
     line = (sides > 4 * usual) | (at_border & thin & (sides > 1.5 * usual))
     kept = np.flatnonzero((sides > max(0.15 * usual, 2)) & ~line)
     number = np.zeros(len(box) + 1, np.int32)
-    number[kept + 1] = _joined(box[kept], usual) + 1
+    number[kept + 1] = _joined(box[kept].astype(np.int16), usual) + 1
     joined = number[pieces]
 
     box = bounds(joined)
@@ -115,7 +115,7 @@ def _whole_digits(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.append(0, np.cumsum(digit) * digit).astype(np.int32)[joined]
 
 
-def _joined(box: NDArray[np.int64], usual: float) -> NDArray[np.int32]:
+def _joined(box: NDArray[np.int16], usual: float) -> NDArray[np.int32]:
     """Return the number of each piece's digit, from 0 on: (n,).
 
     Two pieces are parts of a digit if the gap is narrow, the two are not much taller than a digit,
@@ -144,7 +144,7 @@ def _in_lines(digits: list[Digit]) -> list[list[Digit]]:
     """Return the digits in lines, top to bottom and left to right."""
     if not digits:
         return []
-    box = np.array([digit.box for digit in digits])
+    box = np.array([digit.box for digit in digits], np.float32)
     centre, height = (box[:, :2] + box[:, 2:]) / 2, float(np.median(box[:, 3] - box[:, 1]))
     # The lines' slope is that from most digits to their right neighbour.
     across, down = np.moveaxis(centre - centre[:, None], 2, 0)  # n x n, from one to another
@@ -168,19 +168,18 @@ def _in_lines(digits: list[Digit]) -> list[list[Digit]]:
 def _mnist_form(ink: Floats, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return the ink at and around the pixels that are drawn, in MNIST's form: (28, 28) uint8."""
     ink = _fitted(ink * ndimage.binary_dilation(drawn, np.ones((3, 3))), BOX * DETAIL)
-    # A pen's line, scaled to 20 pixels, may be finer than any of MNIST's: it is widened. Across a
-    # stroke the mean distance from the edge is a quarter of its width.
+    # A pen's line, scaled to 20 pixels, may be finer than MNIST's finest, 1.5 pixels: widen it.
+    # Across a stroke the mean distance from the edge is a quarter of its width.
     solid = np.pad(ink > 0.5 * ink.max(), 1)
     stroke = 4 * ndimage.distance_transform_edt(solid)[solid].mean() - 2
-    missing = max(round((LEAST_STROKE * DETAIL - stroke) / 2), 0)
+    missing = max(round((1.5 * DETAIL - stroke) / 2), 0)
     digit = _fitted(ndimage.maximum_filter(np.pad(ink, missing), 2 * missing + 1), BOX)
-    digit *= 255 / digit.max()
     height, width = digit.shape
     down, across = ndimage.center_of_mass(digit)
     top = min(max(round(SIDE / 2 - down), 0), SIDE - height)
     left = min(max(round(SIDE / 2 - across), 0), SIDE - width)
     image = np.zeros((SIDE, SIDE), np.uint8)
-    image[top : top + height, left : left + width] = digit.round()
+    image[top : top + height, left : left + width] = (digit * (255 / digit.max())).round()
     return image
 
 
