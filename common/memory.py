@@ -16,7 +16,7 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # malloc.h
-        libc.mallopt(mmap_threshold, 32 * 2**20)  # bytes, the highest value
+        libc.mallopt(mmap_threshold, 16 * 2**20)  # bytes: SimpNet would keep too much
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 

@@ -73,7 +73,7 @@ def test_a_program_in_any_folder(name: str, bound: int, few_digits: Path, tmp_pa
     """It prints its log, writes in `--out` alone, keeps to the bound on memory, and is repeated."""
     before, elsewhere = set((ROOT / "mnist").rglob("*")), tmp_path / "a folder with spaces"
     elsewhere.mkdir()
-    flags = ["--data", str(few_digits), "--limit", "100", "--epochs", "1", "--precision", "float32"]
+    flags = ["--data", str(few_digits), "--limit", "500", "--epochs", "1", "--precision", "float32"]
     done = run_script(name, *flags, "--out", "my out", cwd=elsewhere)
     assert done.returncode == 0, done.stderr
     out = elsewhere / "my out"
