@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.augment import shifted
+from common.augment import distorted
 from common.batches import accuracy, batches, predict
 from common.flags import parse_flags
 from common.run import Run
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
             model.train()
             for images, labels in batches(x_train, y_train, flags.batch_size):
                 with run.autocast:
-                    logits, _ = model(shifted(images, 1))
+                    logits, _ = model(distorted(images, 0.1))
                 loss = cross_entropy(logits.float(), labels)  # in float32
                 optimizer.zero_grad()
                 loss.backward()

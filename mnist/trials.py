@@ -86,7 +86,8 @@ def run(trials: list[Trial], jobs: int, first: Trial) -> None:
     """
     environment = {name: x for name, x in os.environ.items() if not TORCHRUN.fullmatch(name)}
     threads = ["--threads", "1"] if jobs * int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else []
-    waiting, running = trials[:], list[tuple[Trial, Popen[bytes]]]()
+    waiting = [trial for trial in trials if not trial.figures().get("final")]
+    running = list[tuple[Trial, Popen[bytes]]]()
     try:
         while waiting or running:
             if waiting and len(running) < jobs and (waiting[0] is first or first.figures()):
@@ -115,15 +116,23 @@ def run(trials: list[Trial], jobs: int, first: Trial) -> None:
 
 def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
     """Print and save what finished trials, one row a seed, have shown."""
-    names = [shlex.join(trial.words) for trial in trials[0]]
     runs = [[trial.figures() for trial in row] for row in trials]
     key, unit = ("distance", "") if "gan" in trials[0][0].words[0] else ("accuracy", "%")
-    columns = [[run["final"][key] for run in column] for column in zip(*runs, strict=True)]
+    results = dict[str, list[float]]()
+    for trial, column in zip(trials[0], zip(*runs, strict=True), strict=True):
+        name = shlex.join(trial.words)
+        results[name] = [run["final"][key] for run in column]
+        last = [run["epochs"][-1][key] for run in column]
+        if last != results[name]:  # an average of weights: what the last weights alone gave
+            results[f"{name} (last weights)"] = last
+    names, columns = list(results), list(results.values())
     header = {
         "command": shlex.join(["python", "mnist/trials.py", *argv]),
         "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-        **{name: runs[0][0]["header"][name] for name in ("device", "threads", "python", "torch")},
     }
+    for name in ("device", "threads", "python", "torch"):
+        found = {str(run["header"][name]) for row in runs for run in row}
+        header[name] = ", ".join(sorted(found))
     lines = [f"{name}: {value}" for name, value in header.items()]
     counts = [Counter(f"{x:.2f}" for x in values) for values in columns]
     lines += ["", f"{key}| {'  '.join(names)}", f"{'-' * 8}| {'-' * len('  '.join(names))}"]
@@ -131,19 +140,19 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
         cells = [f"{c[value] or '':<{len(name)}}" for c, name in zip(counts, names, strict=True)]
         lines.append(f"{value:8}| {'  '.join(cells)}".rstrip())
     lines.append("")
-    for name, values in zip(names, columns, strict=True):
+    for i, (name, values) in enumerate(results.items()):
         lines.append(f"{name}: {fmean(values):.3f}{unit}")
         if len(values) > 1:
             lines[-1] += f" ± {stdev(values):.3f}"
-        if len(values) > 1 and name != names[0]:
-            differences = [b - a for a, b in zip(columns[0], values, strict=True)]
+        for earlier in names[:i] if len(values) > 1 else ():
+            differences = [b - a for a, b in zip(results[earlier], values, strict=True)]
             reach = t.ppf(0.975, len(values) - 1) * stdev(differences) / len(values) ** 0.5
             mean = fmean(differences)
-            lines[-1] += f"; difference from {names[0]}: {mean:+.3f}"
+            lines[-1] += f"; difference from {earlier}: {mean:+.3f}"
             lines[-1] += f", 95% interval {mean - reach:+.3f} to {mean + reach:+.3f}"
     print("\n".join(lines))
     write_whole(out / "trials.log", "".join(f"{line}\n" for line in lines).encode())
-    figures = {"header": header, key: dict(zip(names, columns, strict=True))}
+    figures = {"header": header, key: results}
     write_whole(out / "trials.json", json.dumps(figures, indent=1).encode())
     figure = Figure(figsize=(6.4, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
