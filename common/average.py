@@ -13,10 +13,7 @@ def renew_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]])
     Average weights need it: the statistics gathered in training belong to other weights.
     `torch.optim.swa_utils.update_bn` leaves dropout on and averages the batches' variances. Here
     dropout is off, and the batches' statistics are joined exactly (Chan, Golub and LeVeque 1979).
-
-    Args:
-        model: the network; it is left in evaluation mode.
-        batches: images (n, c, h, w) and labels, which are not used.
+    The batches are images (n, c, h, w) and labels, which are not used.
     """
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

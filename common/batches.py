@@ -40,7 +40,7 @@ def batches(x: Tensor, y: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Ten
 def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
     """Return the model's logits, (n, classes) float32, for images x, in evaluation mode.
 
-    Images are (n, c, h, w), uint8 or floats. The state that a recurrent network also returns is
+    Images are (n, c, h, w), uint8 or floats. A recurrent network also returns a state, which is
     left out.
     """
     model.eval()

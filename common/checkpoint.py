@@ -33,7 +33,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def save(path: Path, states: Mapping[str, Any]) -> None:
-    """Write a dictionary of tensors, numbers and texts as torch.save does, whole or not at all."""
+    """Write a dictionary as torch.save does, whole or not at all."""
     content = io.BytesIO()
     torch.save(states, content)
     write_whole(path, content.getvalue())
@@ -53,9 +53,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load a state dict of any floating-point precision, as `out/NAME.pt` holds it, into a network.
 
     Names lose the prefixes `_orig_mod.` of a compiled network and `module.` of DataParallel.
-
-    Raises:
-        InputError: the file is damaged, not finite, or fits another network.
+    Raises InputError if the file is damaged, not finite, or fits another network.
     """
     states = {
         name.removeprefix("_orig_mod.").removeprefix("module."): tensor
@@ -84,8 +82,7 @@ def save_state(
 ) -> None:
     """Write the states of parts (models, optimizers ...) and of the random numbers, and progress.
 
-    Raises:
-        FloatingPointError: the parts are not finite; an older checkpoint is still there.
+    If the parts are not finite, FloatingPointError is raised; an older checkpoint is still there.
     """
     states = {name: part.state_dict() for name, part in parts.items()}
     if not finite(states):
@@ -101,9 +98,7 @@ def load_state(
 ) -> dict[str, Any]:
     """Set parts and random numbers to what `save_state` wrote, and return the progress.
 
-    Raises:
-        InputError: the file is damaged, or of other parts, or the "settings" in the progress are
-            not equal to `settings`.
+    Raises InputError if the file is damaged, or of other parts or settings.
     """
     state = read(path)
     for name, value in settings.items():

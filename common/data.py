@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import InputError
-from common.fetch import ARRIVED, fetch
+from common.fetch import fetch
 from common.idx import read_idx
 
 Array: TypeAlias = NDArray[Any]
@@ -48,7 +48,8 @@ def load(
 ) -> Data:
     """Return training and test images and labels as tensors.
 
-    Labels 0 to classes - 1 are taken as they are; others are numbered in order.
+    Labels 0 to classes - 1 are taken as they are; others are numbered in order. Raises what `read`
+    raises, and MisfitError if the data does not fit.
 
     Args:
         source: a path, as `read` takes it, or four arrays or tensors: training images, training
@@ -56,15 +57,13 @@ def load(
             uint8 of 0 to 255 or any floats; labels are integers, (n,).
         shape: channels, height and width that the network takes; None takes any.
         classes: the network's; None takes the data's. Those that the data lacks are "unused".
-
-    Raises what `read` raises, and MisfitError if the data does not fit.
     """
     if isinstance(source, str | os.PathLike):
         place, arrays = str(source), read(Path(source), shape)
     else:
         place = "the arrays"
         arrays = [np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x) for x in source]
-        _check(place, dict(zip(NAMES, arrays, strict=True)))
+        _check(place, arrays)
     x_train, x_test = _image_tensor(arrays[0]), _image_tensor(arrays[2])
     found = tuple(x_train.shape[1:])
     if shape not in (None, found):
@@ -87,7 +86,8 @@ def load(
 def read(path: Path, shape: Shape | None = None) -> list[Array]:
     """Return training images, their labels, test images, their labels, as the files hold them.
 
-    MNIST is fetched into a folder that holds nothing, or only a README.md.
+    MNIST is fetched into a folder that holds nothing, or only a README.md. Raises InputError if
+    what is there is damaged or does not belong together, OSError if MNIST cannot be fetched.
 
     Args:
         path: an `.npz` file with Keras's names, or a folder. The folder holds four IDX files, raw
@@ -95,17 +95,11 @@ def read(path: Path, shape: Shape | None = None) -> list[Array]:
             `train/CLASS/*` and `test/CLASS/*`. If there are several data sets in IDX files, the
             path ends in the name that begins theirs: `emnist/emnist-letters`.
         shape: channels, height and width of pictures; None takes the first one's.
-
-    Raises:
-        InputError: what is there cannot be read, or does not belong together.
-        OSError: a file cannot be read, or MNIST cannot be fetched.
     """
     if path.suffix == ".npz":
         return _read_npz(path)
-    if path.is_dir():
-        names = os.listdir(path)
-        if ARRIVED in names or all(name.startswith(".") or name == "README.md" for name in names):
-            fetch(path)
+    if path.is_dir() and not [p for p in path.glob("[!.]*") if p.name != "README.md"]:
+        fetch(path)
     sets = _idx_sets(path)
     if len(sets) == 1:
         return _read_idx_set(*sets.popitem())
@@ -142,7 +136,7 @@ def _read_idx_set(place: Path, files: dict[str, Path]) -> list[Array]:
         found = ", ".join(file.name for file in files.values())
         raise InputError(f"{place}: found {found}; {missing} missing")
     arrays = [read_idx(files[part]) for part in IDX_PARTS]
-    _check(place, dict(zip([files[part].name for part in IDX_PARTS], arrays, strict=True)))
+    _check(place, arrays)
     if place.name.startswith("emnist"):  # its images are stored column by column
         arrays[::2] = [images.swapaxes(1, 2) for images in arrays[::2]]
     return arrays
@@ -152,11 +146,11 @@ def _read_npz(path: Path) -> list[Array]:
     """Return the four arrays of an `.npz` file with Keras's names."""
     try:
         with np.load(path) as file:
-            arrays = {name: file[name] for name in NAMES}
+            arrays = [file[name] for name in NAMES]
     except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: {error}; it should hold {', '.join(NAMES)}") from None
     _check(path, arrays)
-    return list(arrays.values())
+    return arrays
 
 
 def _read_pictures(folder: Path, shape: Shape | None) -> list[Array]:
@@ -188,20 +182,20 @@ def _read_picture(path: Path, shape: Shape) -> Array:
     return read_digit(path)
 
 
-def _check(place: object, arrays: dict[str, Array]) -> None:
+def _check(place: object, arrays: Sequence[Array]) -> None:
     """Raise InputError unless images and labels, twice, are such and belong together."""
-    for number, (name, array) in enumerate(arrays.items()):
-        images = array.ndim in (3, 4) and (array.dtype == np.uint8 or array.dtype.kind == "f")
-        labels = array.shape[1:] in ((), (1,)) and array.dtype.kind in "iuU"
-        if not array.size or not (labels if number % 2 else images):
-            raise InputError(
-                f"{place}: {name} holds {array.dtype} of shape {array.shape}; images are uint8 or"
-                f" floats, (n, h, w) or (n, c, h, w), labels are integers, (n,)"
-            )
-    x_train, y_train, x_test, y_test = (array.shape for array in arrays.values())
-    if x_train[0] != y_train[0] or x_test[0] != y_test[0] or x_train[1:] != x_test[1:]:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise InputError(f"{place}: images and labels do not belong together: {shapes}")
+    x_train, y_train, x_test, y_test = arrays
+    fit = x_train.shape[1:] == x_test.shape[1:]
+    for x, y in ((x_train, y_train), (x_test, y_test)):
+        fit &= x.size > 0 and x.ndim in (3, 4) and (x.dtype == np.uint8 or x.dtype.kind == "f")
+        fit &= y.dtype.kind in "iu" and y.shape in ((len(x),), (len(x), 1))
+    if not fit:
+        pairs = zip(NAMES, arrays, strict=True)
+        found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in pairs)
+        raise InputError(
+            f"{place}: found {found}; images are uint8 or floats, (n, h, w) or (n, c, h, w),"
+            f" labels are integers, (n,)"
+        )
 
 
 def _image_tensor(images: Array) -> Tensor:

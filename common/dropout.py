@@ -9,16 +9,14 @@ from torch import Tensor, nn
 def dropout_mask(x: Tensor, p: float) -> Tensor:
     """Return a random mask like x: 0 for a share p of the elements, 1 / (1 - p) for the rest.
 
+    x is float32, float16 or bfloat16; p is below 1 and rounded to a multiple of 1/256.
+
     torch draws a random number for each element, one after another. Here 64 random bits are drawn
     at once and cut into numbers of 1, 2, 4 or 8 bits, the fewest in which p can be written. An
     element is kept if its number is at least p's. The numbers are spread over a 64-bit word, one in
     each 16- or 32-bit lane, so one operation on the word serves all of them: adding
     2^bits - threshold carries into the next bit exactly where the number is at least the threshold.
     Multiplying that bit by the bit pattern of the scale gives the lane the scale's value.
-
-    Args:
-        x: float32, float16 or bfloat16, any shape and order in memory.
-        p: share of zeros, 0 <= p < 1, rounded to a multiple of 1/256.
     """
     threshold = round(p * 256)
     scale = torch.tensor(256 / (256 - threshold), dtype=x.dtype)

@@ -30,18 +30,13 @@ def parse_flags(
 ) -> argparse.Namespace:
     """Return the flags that all scripts share, and `argv`, the flags as they were given.
 
-    Args:
-        argv: the flags; None takes those of the command line.
-        description: the script's docstring.
-        epochs: default number of passes over the training images.
-        batch_size: default number of images a step.
-        lr: default of the highest learning rate.
+    The description is the script's docstring; epochs, batch_size and lr are defaults. If argv is
+    None, the flags are those of the command line.
     """
     parser = script_parser(description)
     add, default = parser.add_argument, " (default: %(default)s)"
     count, real = positive(int), positive(float)
-    text = "passes over the training images" + default
-    add("--epochs", type=count, metavar="N", default=epochs, help=text)
+    add("--epochs", type=count, metavar="N", default=epochs, help="passes over the data" + default)
     add("--batch-size", type=count, metavar="N", default=batch_size, help="images a step" + default)
     add("--lr", type=real, metavar="X", default=lr, help="highest learning rate" + default)
     add("--seed", type=int, metavar="N", default=0, help="random seed" + default)
@@ -122,9 +117,8 @@ def device_name(device: torch.device) -> str:
     name, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if device.type in ("cuda", "xpu"):
         name = torch.get_device_module(device).get_device_name(device)
-    elif device.type == "cpu" and cpuinfo.exists():
-        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text())
-        name = found[1] if found else name
+    elif cpuinfo.exists() and (found := re.search(r"model name\s*: (.*)", cpuinfo.read_text())):
+        name = found[1]
     return f"{device.type}, {name}"
 
 

@@ -18,11 +18,10 @@ def digits() -> NDArray[np.uint8]:
 def makegrid(
     images: ArrayLike, rows: int, columns: int, pad: int = 2, fill: int = 255
 ) -> NDArray[np.uint8]:
-    """Return one picture of many images, row by row.
+    """Return one picture of many images, row by row; cells left over are black.
 
     Args:
-        images: (n, h, w) or, in colour, (n, h, w, 3) uint8; n is at most rows * columns. Cells
-            left over are black.
+        images: (n, h, w) or, in colour, (n, h, w, 3) uint8; n is at most rows * columns.
         rows: cells from top to bottom.
         columns: cells from left to right.
         pad: pixels between the cells and around them.
@@ -43,10 +42,7 @@ def makegrid(
 
 
 def mismatches(actual: ArrayLike, predicted: ArrayLike) -> dict[int, list[int]]:
-    """Return the wrong predictions, sorted, for each class that has any.
-
-    Labels and predictions are (n,) integers.
-    """
+    """Return the wrong predictions, sorted, for each class that has any; both are (n,) integers."""
     wrong: dict[int, list[int]] = {}
     pairs = zip(np.asarray(actual).tolist(), np.asarray(predicted).tolist(), strict=True)
     for label, taken_for in sorted(pairs):
@@ -55,23 +51,19 @@ def mismatches(actual: ArrayLike, predicted: ArrayLike) -> dict[int, list[int]]:
     return wrong
 
 
-def mismatch_lines(
-    wrong: Mapping[int, Sequence[int]], names: Sequence[str] | None = None
-) -> list[str]:
+def mismatch_lines(wrong: Mapping[int, Sequence[int]], names: Sequence[str]) -> list[str]:
     """Return the text of `mismatches`, a line for each class by its name: `9| 4 4 4 5 7 7`."""
-
-    def name(label: int) -> str:
-        return names[label] if names else str(label)
-
-    return [f"{name(label)}| {' '.join(map(name, given))}" for label, given in wrong.items()]
+    return [
+        f"{names[label]}| {' '.join(names[number] for number in given)}"
+        for label, given in wrong.items()
+    ]
 
 
 def mismatch_grid(images: ArrayLike, actual: ArrayLike, predicted: ArrayLike) -> NDArray[np.uint8]:
     """Return the picture of every misread image, uint8: two rows for each class that has any.
 
     The left column has the actual class; then each misread image has its prediction above it, in
-    order. Classes are drawn by number. Cells are as large as the images, short rows end in black
-    cells. If nothing was misread, the picture is a single black cell.
+    order. Classes are drawn by number. If nothing was misread, there is a single black cell.
 
     Args:
         images: (n, h, w), (n, 1, h, w) or, in colour, (n, 3, h, w) or (n, h, w, 3): uint8, or

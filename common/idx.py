@@ -26,11 +26,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Return the array in an IDX file, which is gzipped if its name ends in `.gz`.
 
     The array is writable, in native byte order, and has the header's shape and type: uint8, int8,
-    int16, int32, float32 or float64.
-
-    Raises:
-        InputError: the file is not IDX, or it is truncated or damaged.
-        OSError: the file cannot be read.
+    int16, int32, float32 or float64. If the file is not IDX, truncated or damaged, InputError is
+    raised.
     """
     path = Path(path)
     content = path.read_bytes()
@@ -57,9 +54,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     """Write an array to an IDX file, whole or not at all, gzipped if its name ends in `.gz`.
 
-    Raises:
-        InputError: IDX has no such element type, for instance int64.
-        OSError: the file cannot be written.
+    If IDX has no such element type, for instance int64, InputError is raised.
     """
     path, dtype = Path(path), array.dtype.newbyteorder(">")
     codes = [code for code, known in TYPES.items() if np.dtype(known) == dtype]

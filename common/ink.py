@@ -18,13 +18,11 @@ def find_ink(rgba: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int32], float]
     """Return the ink, (h, w) of 0 to 1, the number of each pixel's piece of ink, and the scale.
 
     A piece is what is connected; numbers begin at 1, and 0 is the sheet. Ink may be darker or
-    lighter than the sheet, and of any colour.
-
-    Args:
-        rgba: (h / scale, w / scale, 4) uint8. The scale keeps h and w below 2,500; it is at most 3.
+    lighter than the sheet, and of any colour. The picture is (h / scale, w / scale, 4) uint8; the
+    scale, at most 3, keeps h and w below 2,500.
     """
     height, width, _ = rgba.shape
-    scale = min(2500 / max(height, width), max(1, min(800 / max(height, width), 3)))
+    scale = min(2500 / max(height, width), max(1, min(500 / max(height, width), 3)))
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     dark = _darkness(_opaque(np.asarray(Image.fromarray(rgba).resize(size))))
     # What is wider than a digit belongs to the sheet. The first ink tells how large a digit is.
@@ -67,9 +65,10 @@ def _opaque(rgba: NDArray[np.uint8]) -> Floats:
     If what is visible has contrast, its median colour continues where nothing is. If not, what is
     visible is the drawing: black on white.
     """
-    rgb, alpha = rgba[..., :3].astype(np.float32), rgba[..., 3:] / np.float32(255)
-    if alpha.min() == 1:
+    rgb = rgba[..., :3].astype(np.float32)
+    if rgba[..., 3].min() == 255:
         return rgb
+    alpha = rgba[..., 3:] / np.float32(255)
     shown = rgb[alpha[..., 0] > 0.5]
     if len(shown) > alpha.size / 2 and np.ptp(shown, axis=0).max() > 2 * LEAST_CONTRAST:
         return (rgb * alpha + np.median(shown, axis=0) * (1 - alpha)).astype(np.float32)
@@ -82,17 +81,17 @@ def _darkness(rgb: Floats) -> Floats:
     colors = (rgb - rgb.mean((0, 1))).reshape(-1, 3)
     grey = (colors @ np.linalg.eigh(colors.T @ colors)[1][:, -1] / 3**0.5).reshape(rgb.shape[:2])
     # Light that falls from one side is a plane through most pixels of the border.
-    rows, columns = np.indices(grey.shape, np.float32) / len(grey)
-    position = np.stack([np.ones_like(rows), rows, columns], axis=2)
     border = np.ones(grey.shape, bool)
     depth = 1 + min(grey.shape) // 50
     border[depth:-depth, depth:-depth] = False
+    position = np.insert(np.argwhere(border), 0, 1, axis=1)  # n x 3: 1, row, column
     plane = np.array([np.median(grey[border]), 0, 0])
     for _ in range(2):
-        distance = np.abs(grey[border] - position[border] @ plane)
+        distance = np.abs(grey[border] - position @ plane)
         near = distance <= max(3 * float(np.median(distance)), 1)
-        plane = np.linalg.lstsq(position[border][near], grey[border][near], rcond=None)[0]
-    grey = (grey - position @ plane).astype(np.float32)
+        plane = np.linalg.lstsq(position[near], grey[border][near], rcond=None)[0]
+    rows, columns = np.ogrid[: grey.shape[0], : grey.shape[1]]
+    grey = (grey - (plane[0] + plane[1] * rows + plane[2] * columns)).astype(np.float32)
     # Strokes are narrow and few: what differs most from its surroundings is ink.
     windows = (max(min(grey.shape) // part, 3) for part in (1, 2, 16))
     lean = sum(skew(grey - ndimage.uniform_filter(grey, size), axis=None) for size in windows)
@@ -116,6 +115,8 @@ def _take_out_rules(ink: Floats, length: int) -> None:
     Where a stroke crosses a rule, the gap is closed.
     """
     width = ink.shape[1]
+    if ink.any(0).sum() < length:
+        return
     across = np.arange(width) - width // 2
     thick = ndimage.maximum_filter1d(ink, 3, axis=0)
     # Rules have one slope: the one along which the sums of ink differ most.

@@ -11,31 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.data import read
 from common.flags import ROOT
-from common.grid import digits, makegrid, mismatch_grid, mismatch_lines, mismatches
+from common.grid import digits, makegrid, mismatch_grid, mismatches
 
-__all__ = [
-    "digits",
-    "makegrid",
-    "mismatch_grid",
-    "mismatch_lines",
-    "mismatches",
-    "mnist",
-    "showdigit",
-]
+__all__ = ["digits", "makegrid", "mismatch_grid", "mismatches", "mnist", "showdigit"]
 
 
 def mnist(datadir: str | os.PathLike[str] | None = None) -> dict[str, NDArray[Any]]:
     """Return training images `x`, labels `y`, test images `X`, labels `Y` as the files hold them.
 
     MNIST's are (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,) uint8: pixels are 0
-    (background) to 255, labels 0 to 9.
-
-    Args:
-        datadir: a path, as `common.data.read` takes it; None is the repository's `mnist/data`.
-
-    Raises:
-        InputError: what is there cannot be read, or does not belong together.
-        OSError: a file cannot be read, or MNIST cannot be fetched.
+    (background) to 255, labels 0 to 9. A datadir is a path as `common.data.read` takes it, which
+    also says what is raised; None is the repository's `mnist/data`.
     """
     path = ROOT / "mnist/data" if datadir is None else Path(datadir)
     return dict(zip("xyXY", read(path), strict=True))

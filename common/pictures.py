@@ -36,9 +36,7 @@ class Digit(NamedTuple):
 def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Return the one digit that a picture shows, in MNIST's form: (28, 28) uint8.
 
-    Raises:
-        InputError: the file is not a picture, is damaged, or shows nothing that is drawn.
-        OSError: it cannot be read.
+    If the file is not a picture, is damaged or shows nothing that is drawn, InputError is raised.
     """
     ink, pieces, _ = find_ink(read_picture(path))
     drawn = _whole_digits(pieces) > 0
@@ -55,10 +53,8 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 def decode(content: bytes, name: str = "the picture") -> NDArray[np.uint8]:
     """Return the pixels of a picture of any format that Pillow reads: (h, w, 4) uint8, RGBA.
 
-    It is turned upright by its EXIF orientation. HEIC needs the package pillow-heif.
-
-    Raises:
-        InputError: it is not a picture, or it is damaged or too large; the line begins with `name`.
+    It is turned upright by its EXIF orientation. HEIC needs the package pillow-heif. If it is not
+    a picture, damaged or too large, InputError is raised, with the name in its line.
     """
     with suppress(ImportError):
         import_module("pillow_heif").register_heif_opener()
@@ -66,17 +62,14 @@ def decode(content: bytes, name: str = "the picture") -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-            picture.load()
+            if picture.mode[0] in "IF":  # 16 bits or more, of which convert() would lose the most
+                raise ValueError("it has more than 8 bits a channel")
+            return np.asarray(picture.convert("RGBA"))
     except UnidentifiedImageError:
         found = "a HEIC photo" if content[4:8] == b"ftyp" else "not a picture"
         raise InputError(f"{name}: {found}; save it as JPEG or PNG") from None
     except Exception as error:  # Pillow raises whatever a damaged file leads it to
-        raise InputError(f"{name}: damaged or too large: {error}") from None
-    if picture.mode[0] in "IF":  # 16 bits or more, which convert() would cut off
-        deep = np.nan_to_num(np.asarray(picture, np.float32), posinf=0, neginf=0)
-        deep -= min(deep.min(), 0)
-        picture = Image.fromarray((deep * (255 / max(deep.max(), 1e-9))).astype(np.uint8))
-    return np.asarray(picture.convert("RGBA"))
+        raise InputError(f"{name}: cannot be read: {error}") from None
 
 
 def find_digits(rgba: NDArray[np.uint8]) -> list[list[Digit]]:
@@ -119,11 +112,8 @@ def _joined(box: NDArray[np.int16], usual: float) -> NDArray[np.int32]:
     """Return the number of each piece's digit, from 0 on: (n,).
 
     Two pieces are parts of a digit if the gap is narrow, the two are not much taller than a digit,
-    and one is above the other, beside its upper half as the bar of a 5, or small.
-
-    Args:
-        box: (n, 4), top, left, bottom, right.
-        usual: the usual size of a piece, in pixels.
+    and one is above the other, beside its upper half as the bar of a 5, or small. A box is top,
+    left, bottom, right, (n, 4); the usual size of a piece is in pixels.
     """
     start, end = box[:, None, :2], box[:, None, 2:]  # n x 1 x 2: down, across
     starts, ends = box[:, :2], box[:, 2:]  # n x 2, so that all pairs make n x n x 2

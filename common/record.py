@@ -42,8 +42,7 @@ class Record:
     def log(self, line: str = "", **figures: float) -> None:
         """Print a line, add it to `NAME.log`, and keep the epoch's figures for `NAME.json`.
 
-        Raises:
-            FloatingPointError: a figure is infinite or not a number.
+        If a figure is infinite or not a number, FloatingPointError is raised.
         """
         if not all(map(math.isfinite, figures.values())):
             raise diverged()
@@ -56,20 +55,18 @@ class Record:
     def log_header(self) -> None:
         """Log the header."""
         h = self.header
-        for line in (
-            f"command: {h['command']}",
-            f"date: {h['date']}",
-            f"device: {h['device']}, {h['threads']} threads, {h['precision']}",
-            f"versions: Python {h['python']}, torch {h['torch']}",
-            *(f"model: {name}, {count:,} parameters" for name, count in h["parameters"].items()),
-            *([f"judge: {h['judge']}"] if "judge" in h else []),
-            f"images: {h['images']:,} to train on, {h['tested']:,} {h['test set']}",
-            f"classes: {' '.join(h['classes'])}",
-            f"epochs: {h['epochs']}, batch size: {h['batch_size']}, iterations per epoch:"
-            f" {-(-h['images'] // h['batch_size'])}, seed: {h['seed']}",
-            "",
-        ):
-            self.log(line)
+        self.log(f"command: {h['command']}\ndate: {h['date']}")
+        self.log(f"device: {h['device']}, {h['threads']} threads, {h['precision']}")
+        self.log(f"versions: Python {h['python']}, torch {h['torch']}")
+        for name, count in h["parameters"].items():
+            self.log(f"model: {name}, {count:,} parameters")
+        if "judge" in h:
+            self.log(f"judge: {h['judge']}")
+        self.log(f"images: {h['images']:,} to train on, {h['tested']:,} {h['test set']}")
+        self.log(f"classes: {' '.join(h['classes'])}")
+        steps = -(-h["images"] // h["batch_size"])  # rounded up
+        text = f"epochs: {h['epochs']}, batch size: {h['batch_size']}, iterations per epoch"
+        self.log(f"{text}: {steps}, seed: {h['seed']}\n")
 
     def save_log(self) -> None:
         """Write all lines to `NAME.log`."""

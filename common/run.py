@@ -21,8 +21,8 @@ from common.checkpoint import finite, load_state, load_weights, save_state
 from common.data import MisfitError, load
 from common.errors import InputError, clear_errors, diverged
 from common.flags import choose_precision, device_name, shown
+from common.grid import mismatch_grid, mismatch_lines, mismatches
 from common.memory import keep_freed_memory, peak_memory
-from common.mnist import mismatch_grid, mismatch_lines, mismatches
 from common.record import Record
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -47,7 +47,7 @@ class Run(Record):
         Args:
             script: the script's `__file__`.
             flags: of `parse_flags`.
-            bfloat16_pays: whether `--precision auto` takes bfloat16 where the device has it.
+            bfloat16_pays: whether `--precision auto` is bfloat16 where the device has it.
         """
         name = Path(script).stem
         super().__init__(f"{name}-evaluated" if flags.evaluate else name, flags.out)
@@ -105,9 +105,6 @@ class Run(Record):
             shape: channels, height and width of the images that the network takes.
             classes: the number of its logits.
             arrays: the four, as arrays or tensors, in place of the files in `--data`.
-
-        Raises:
-            InputError, OSError: as `common.data.load`.
         """
         try:
             loaded = load(self.flags.data if arrays is None else arrays, shape, classes)
@@ -133,9 +130,7 @@ class Run(Record):
     def place(self, model: Model, load: bool = True) -> Model:
         """Return the model on the run's device, in channels-last layout: convolutions are faster.
 
-        Args:
-            model: the network.
-            load: whether `--weights` and `--evaluate` load weights into it.
+        With `load`, `--weights` and `--evaluate` load weights into it.
         """
         if load and (self.flags.weights or self.flags.evaluate):
             load_weights(model, self.flags.weights or self._trained)
@@ -147,11 +142,9 @@ class Run(Record):
     def epochs(self, **parts: Any) -> Iterator[int]:
         """Yield the epochs' numbers, from 1 on, and save the figures and a checkpoint after each.
 
-        With `--resume` the parts, the random numbers and the log are first set to what they were
-        after the last finished epoch. With `--evaluate` there are no epochs.
-
-        Args:
-            parts: everything that changes: models, optimizers, schedules, averages.
+        The parts are everything that changes: models, optimizers, schedules, averages. With
+        `--resume` they, the random numbers and the log are first set to what they were after the
+        last finished epoch. With `--evaluate` there are no epochs.
         """
         self._parts = parts
         sizes = {
@@ -178,12 +171,7 @@ class Run(Record):
             self.save_figures()
 
     def finish(
-        self,
-        model: nn.Module,
-        x_test: Tensor,
-        y_test: Tensor,
-        temperature: float = 1.0,
-        unsure: float = 0.0,
+        self, model: nn.Module, x_test: Tensor, y_test: Tensor, temperature: float, unsure: float
     ) -> None:
         """Log accuracy, time and mismatches; write the picture of the mismatches and the weights.
 
@@ -191,20 +179,16 @@ class Run(Record):
             model: the trained network.
             x_test: (n, c, h, w) uint8 or floats.
             y_test: (n,) int64.
-            temperature: predict.py divides the logits by it: its probabilities are calibrated.
+            temperature: predict.py divides the logits by it to calibrate its probabilities.
             unsure: predict.py answers "?" where the probability is lower.
         """
         logits = predict(model, x_test)
         predicted, actual = logits.argmax(1).cpu().numpy(), y_test.cpu().numpy()
         percent, misread = accuracy(logits, y_test), int((predicted != actual).sum())
-        self.log()
-        self.log(f"{percent:.2f}% test accuracy, {misread} of {len(actual):,} misread")
+        self.log(f"\n{percent:.2f}% test accuracy, {misread} of {len(actual):,} misread")
         spent = self.log_time()
-        self.log()
-        self.log("mismatches:")
-        for line in mismatch_lines(mismatches(actual, predicted), self.header["classes"]):
-            self.log(line)
-        self.log()
+        wrong = mismatch_lines(mismatches(actual, predicted), self.header["classes"])
+        self.log("\n".join(["", "mismatches:", *wrong, ""]))
         self.save_picture(".png", mismatch_grid(x_test.cpu(), actual, predicted))
         self.log(f"grid of mismatches: {shown(self.path('.png'))}")
         if not self.flags.evaluate:
@@ -216,10 +200,8 @@ class Run(Record):
         """Log the seconds of all epochs and the peak memory; return them by name."""
         seconds, peak = self._seconds, peak_memory(self.device)
         if self.figures:
-            each = seconds / len(self.figures)
-            self.log(
-                f"seconds: {seconds:.1f} in all, {each:.2f} an epoch, {peak:,.0f} MB at the peak"
-            )
+            text = f"seconds: {seconds:.1f} in all, {seconds / len(self.figures):.2f} an epoch"
+            self.log(f"{text}, {peak:,.0f} MB at the peak")
         return {"seconds": seconds, "peak_mb": peak}
 
     def _settings(self) -> dict[str, str]:

@@ -30,7 +30,7 @@ from common.checkpoint import write_whole
 from common.flags import parse_flags
 from common.mnist import makegrid
 from common.run import Run
-from common.scores import finish_gan, trained_judge
+from common.scores import Judge, finish_gan
 from mnist.conv import ConvNet
 
 
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         discriminator_optimizer = adam(discriminator.parameters(), flags.lr / 2)
         generator_schedule = PolynomialLR(generator_optimizer, flags.epochs)
         discriminator_schedule = PolynomialLR(discriminator_optimizer, flags.epochs)
-        judge = trained_judge(run, ConvNet, x_train, x_test, y_test)
+        judge = Judge(run, ConvNet, x_train, x_test, y_test)
 
         for epoch in run.epochs(
             generator=generator,
@@ -150,8 +150,7 @@ def main(argv: list[str] | None = None) -> None:
             line = f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss for"
             line += f" discriminator: {medians[0]:.3f}\tgenerator: {medians[1]:.3f}"
             run.log(line, discriminator_loss=medians[0], generator_loss=medians[1])
-            if judge:
-                judge.log_scores(averaged.module, latent)
+            judge.log_scores(averaged.module, latent)
 
         write_whole(run.path(".txt"), f"{generator}\n{discriminator}\n".encode())
         finish_gan(run, averaged.module, judge, latent)

@@ -10,9 +10,10 @@ which the classifiers are unsure is printed as ?.
 """
 
 import csv
-import importlib.util
 import io
 import json
+import math
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,19 +23,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import data
 from common.batches import predict
-from common.calibration import calibration_error, fit_temperature, fit_unsure
 from common.checkpoint import load_weights, write_whole
 from common.errors import InputError, clear_errors
 from common.flags import ROOT, find_device, script_parser, shown
 from common.pictures import Digit, find_digits, read_picture
-
-GREYS = " .:-=+*#%@"
+from common.record import Record
 
 
 class Classifier(NamedTuple):
@@ -61,11 +62,8 @@ class Answer(NamedTuple):
 def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
     """Return the networks of all finished classifiers in a folder, by name.
 
-    A network that does not take images of (1, 28, 28) is passed over with a line on stderr.
-
-    Raises:
-        InputError: there is none, or one's weights do not fit its script.
-        OSError: a file cannot be read.
+    A network that does not take images of (1, 28, 28) is passed over with a line on stderr. If
+    there is none, or weights do not fit their script, InputError is raised.
     """
     classifiers = []
     for path in sorted(out.glob("*.json")):
@@ -87,13 +85,10 @@ def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
 
 def build(script: Path, network: str) -> nn.Module:
     """Return a network of a class that a script defines."""
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, network):
+    names = runpy.run_path(str(script))
+    if network not in names:
         raise InputError(f"{script} has no class {network} any more: train it anew")
-    return getattr(module, network)()
+    return names[network]()
 
 
 def probabilities(classifier: Classifier, x: Tensor) -> Tensor:
@@ -148,8 +143,8 @@ def described(digit: Answer) -> list[str]:
     return lines
 
 
-def marked(rgba: NDArray[np.uint8], page: list[list[Answer]]) -> bytes:
-    """Return a page as PNG, with a box around each digit and the answer above it."""
+def marked(rgba: NDArray[np.uint8], page: list[list[Answer]]) -> NDArray[np.uint8]:
+    """Return a page, (h, w, 3), with a box around each digit and the answer above it."""
     picture = Image.new("RGBA", (rgba.shape[1], rgba.shape[0]), "white")
     picture.alpha_composite(Image.fromarray(rgba))
     pen = ImageDraw.Draw(picture)
@@ -159,9 +154,7 @@ def marked(rgba: NDArray[np.uint8], page: list[list[Answer]]) -> bytes:
         color = "red" if digit.answer == "?" else "green"
         pen.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=color)
         pen.text((left, top - 3), digit.answer, fill=color, font=font, anchor="ls")
-    content = io.BytesIO()
-    picture.convert("RGB").save(content, format="png")
-    return content.getvalue()
+    return np.asarray(picture.convert("RGB"))
 
 
 def find_pictures(name: str) -> list[Path]:
@@ -172,6 +165,20 @@ def find_pictures(name: str) -> list[Path]:
     else:
         found = [path] if path.exists() else list(path.parent.glob(path.name))
     return sorted(found) or [path]  # of which an error line then says that it cannot be read
+
+
+def fit_temperature(logits: Tensor, y: Tensor) -> float:
+    """Return the number by which to divide logits so that their cross entropy is lowest.
+
+    Logits are (n, classes), labels y (n,). Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599
+    """
+    if bool((logits.argmax(1) == y).all()):
+        return 1.0  # the lower, the better
+
+    def loss(log_temperature: float) -> float:
+        return cross_entropy(logits / math.exp(log_temperature), y).item()
+
+    return math.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x)
 
 
 def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
@@ -186,11 +193,11 @@ def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
     x, y = x[: header["tested"]], y[: header["tested"]]
     temperature = fit_temperature(probabilities(classifier._replace(temperature=1), x).log(), y)
     shares = probabilities(classifier._replace(temperature=temperature), x)
-    unsure, error = fit_unsure(shares, y), calibration_error(shares, y)
+    likeliest, predicted = shares.max(1)
+    unsure = likeliest[predicted == y].quantile(0.005).item()  # 0.5 % of those read right
     run["final"] |= {"temperature": temperature, "unsure": unsure}
     write_whole(path, json.dumps(run, indent=1).encode())
-    line = f"{path.stem:8}temperature: {temperature:.3f}  unsure: below {unsure:.3f}"
-    return f"{line}  calibration error: {error:.2%} on {len(x):,} {header['test set']}"
+    return f"{path.stem:8}temperature: {temperature:.3f}  unsure: below {unsure:.3f}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -198,18 +205,17 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("pictures", nargs="*", metavar="PICTURE", help="pictures, folders of them, patterns")
     add("--csv", type=Path, metavar="FILE", help="write each digit's place, answer, probability")
-    add("--show", action="store_true", help="print the 28 x 28 pixels that the classifiers see")
     add("--calibrate", action="store_true", help="fit the probabilities on each run's test set")
     add("--device", type=find_device, default="auto", metavar="NAME", help="as for the scripts")
     add("--data", type=Path, default=ROOT / "mnist/data", metavar="PATH", help="for --calibrate")
     flags = parser.parse_intermixed_args(argv)
-    if not flags.pictures and not flags.calibrate:
-        parser.error("give a picture")
+    if bool(flags.pictures) == flags.calibrate:
+        parser.error("give pictures, or --calibrate")
     with clear_errors("predict"):
         classifiers = load_classifiers(flags.out, flags.device)
         if flags.calibrate:
             print(*(calibrate(one, flags.out, flags.data) for one in classifiers), sep="\n")
-            classifiers = load_classifiers(flags.out, flags.device)
+            return
         failed, drawn = False, 0
         table: list[list[object]] = [["picture", "line", "position", "box", "digit", "probability"]]
         for path in (path for name in flags.pictures for path in find_pictures(name)):
@@ -227,16 +233,14 @@ def main(argv: list[str] | None = None) -> None:
                 for position, digit in enumerate(line, 1):
                     box, share = " ".join(map(str, digit.box)), f"{digit.probability:.4f}"
                     table.append([path, number, position, box, digit.answer, share])
-                    for row in digit.image.tolist() if flags.show else ():
-                        print("".join(GREYS[pixel * len(GREYS) // 256] for pixel in row))
             if sum(map(len, page)) == 1:
                 print(*described(page[0][0]), sep="\n")
                 continue
             print(*("".join(digit.answer for digit in line) for line in page), sep="\n")
             drawn += 1
-            target = flags.out / f"predict{-drawn if drawn > 1 else ''}.png"
-            write_whole(target, marked(rgba, page))
-            print(f"boxes and answers: {shown(target)}")
+            record = Record(f"predict{-drawn if drawn > 1 else ''}", flags.out)
+            record.save_picture(".png", marked(rgba, page))
+            print(f"boxes and answers: {shown(record.path('.png'))}")
         if flags.csv:
             content = io.StringIO()
             csv.writer(content, lineterminator="\n").writerows(table)

@@ -34,7 +34,6 @@ FIGURES = {  # titles and formats by name, the most telling first
     "asked": ("digit as asked", "{:.2f}%"),
     "distance": ("Frechet distance", "{:.4g}"),
     "rarest": ("rarest digit", "{:.2f}%"),
-    "inception": ("Inception Score", "{:.4g}"),
     "discriminator_loss": ("discriminator loss", "{:.4g}"),
     "generator_loss": ("generator loss", "{:.4g}"),
 }

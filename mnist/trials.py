@@ -5,10 +5,10 @@ python mnist/trials.py logit linear --seeds 10 --jobs 2      # two runs at once,
 torchrun --nproc-per-node 2 mnist/trials.py conv --seeds 8   # several machines: a shared --out
 
 Each run is a program of its own and writes to OUT/COMMAND/seed-N. The same command continues an
-interrupted study. mnist/out/conv.pt judges GANs. Results: OUT/trials.log, trials.json, trials.png.
+interrupted study; finished runs stay as they are. mnist/out/conv.pt judges GANs. Results:
+OUT/trials.log, trials.json, trials.png.
 """
 
-import io
 import json
 import os
 import re
@@ -126,14 +126,8 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
         if last != results[name]:  # an average of weights: what the last weights alone gave
             results[f"{name} (last weights)"] = last
     names, columns = list(results), list(results.values())
-    header = {
-        "command": shlex.join(["python", "mnist/trials.py", *argv]),
-        "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-    }
-    for name in ("device", "threads", "python", "torch"):
-        found = {str(run["header"][name]) for row in runs for run in row}
-        header[name] = ", ".join(sorted(found))
-    lines = [f"{name}: {value}" for name, value in header.items()]
+    lines = [f"command: {shlex.join(['python', 'mnist/trials.py', *argv])}"]
+    lines += [f"date: {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}"]
     counts = [Counter(f"{x:.2f}" for x in values) for values in columns]
     lines += ["", f"{key}| {'  '.join(names)}", f"{'-' * 8}| {'-' * len('  '.join(names))}"]
     for value in sorted(set().union(*counts), key=float):
@@ -152,17 +146,14 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
             lines[-1] += f", 95% interval {mean - reach:+.3f} to {mean + reach:+.3f}"
     print("\n".join(lines))
     write_whole(out / "trials.log", "".join(f"{line}\n" for line in lines).encode())
-    figures = {"header": header, key: results}
-    write_whole(out / "trials.json", json.dumps(figures, indent=1).encode())
+    write_whole(out / "trials.json", json.dumps({key: results}, indent=1).encode())
     figure = Figure(figsize=(6.4, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.hist(columns, bins=30, label=names)
     axes.set(xlabel=f"{key} {unit}", ylabel="seeds")
     figure.legend(loc="outside upper center")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_whole(out / "trials.png", content.getvalue())
+    figure.savefig(out / "trials.png")
 
 
 if __name__ == "__main__":
