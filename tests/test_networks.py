@@ -1,8 +1,6 @@
 """The networks and what they are made of: layers, batches, averages, changes of the images."""
 
-import importlib
 import inspect
-import re
 from types import ModuleType
 
 import pytest
@@ -11,7 +9,7 @@ from torch import nn
 
 from common.augment import distorted, shifted
 from common.average import renew_batch_norm
-from common.batches import batches, draw, pixels, predict, scaled
+from common.batches import batches, pixels, predict, scaled
 from common.dropout import Dropout
 from mnist import cgan, conv, gan, linear, logit, lstm, simple, swa, wsimple
 
@@ -26,8 +24,8 @@ def test_networks_have_the_stated_parameters(script: ModuleType) -> None:
         assert f"{count:,} parameters" in " ".join(str(network.__doc__).split())
 
 
-def test_networks_print_as_the_originals() -> None:
-    """The listings in https://github.com/ktorch/examples, in Python's form of the same layers."""
+def test_conv_prints_as_the_original() -> None:
+    """The listing in https://github.com/ktorch/examples, in Python's form of the same layers."""
     pool = "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"
     activated = ["ReLU()", "Dropout(p=0.5, inplace=False)"]
     convnet = [
@@ -37,16 +35,8 @@ def test_networks_print_as_the_originals() -> None:
         *("Linear(in_features=800, out_features=500, bias=True)", *activated),
         "Linear(in_features=500, out_features=10, bias=True)",
     ]
-    simpnet: list[nn.Module] = []
-    for inputs, outputs, size, pooled in simple.LAYERS:
-        simpnet.append(nn.Conv2d(inputs, outputs, size, padding="same"))
-        simpnet += [nn.BatchNorm2d(outputs, 1e-5, 0.05), nn.ReLU()]
-        simpnet += [nn.MaxPool2d(pooled)] * bool(pooled) + [nn.Flatten()] * (pooled == 7)
-        simpnet.append(nn.Dropout(0.2))
-    simpnet.append(nn.Linear(216, 10))
-    for network, layers in ((conv.ConvNet(0.5), convnet), (simple.SimpNet(), simpnet)):
-        printed = [f"  ({number}): {layer}" for number, layer in enumerate(layers)]
-        assert str(network).splitlines() == [f"{type(network).__name__}(", *printed, ")"]
+    printed = [f"  ({number}): {layer}" for number, layer in enumerate(convnet)]
+    assert str(conv.ConvNet(0.5)).splitlines() == ["ConvNet(", *printed, ")"]
 
 
 def test_lstm_goes_on_from_the_state_it_gave() -> None:
@@ -60,37 +50,23 @@ def test_lstm_goes_on_from_the_state_it_gave() -> None:
 
 
 @pytest.mark.parametrize("script", [gan, cgan])
-def test_gans_give_images_and_probabilities(script: ModuleType) -> None:
+def test_discriminators_take_the_sigmoid_in_float32(script: ModuleType) -> None:
     torch.manual_seed(0)
     digits = [torch.tensor([7, 0, 7])] if script is cgan else []
-    generator, discriminator = script.Generator(), script.Discriminator()
-    latent, images = torch.randn(3, 100, 1, 1), torch.randn(3, 1, 28, 28)
-    drawn = generator(9 * latent, *digits)
-    assert drawn.shape == (3, 1, 28, 28) and 0.1 < drawn.abs().max() <= 1
     with torch.autocast("cpu", torch.bfloat16):
-        real = discriminator(images, *digits)
-    assert real.shape == (3,) and real.dtype == torch.float32
-    assert real.min() > 0 and real.max() < 1
-    assert not torch.equal(real, real.bfloat16().float())  # the sigmoid is taken in float32
+        real = script.Discriminator()(torch.randn(3, 1, 28, 28), *digits)
+    assert real.dtype == torch.float32 and not torch.equal(real, real.bfloat16().float())
 
 
-@pytest.mark.parametrize(
-    ("network", "names"), [("ConvNet", ["conv", "swa"]), ("SimpNet", ["simple", "wsimple"])]
-)
-def test_copies_are_the_same(network: str, names: list[str]) -> None:
-    """The network and the loop over the batches: scripts are complete, so each has its own."""
-    loop = re.compile(r"^ +for images, labels in batches.*?losses\.append\(.*?\n", re.M | re.S)
-    scripts = [importlib.import_module(f"mnist.{name}") for name in names]
-    one, other = (
-        [inspect.getsource(getattr(script, network)), *loop.findall(inspect.getsource(script.main))]
-        for script in scripts
-    )
-    assert one == other and len(one) == 2
-    assert len({getattr(script, "LAYERS", ()) for script in scripts}) == 1
+def test_copies_are_the_same() -> None:
+    """Scripts are complete, so that swa and wsimple have a network of their own."""
+    assert inspect.getsource(conv.ConvNet) == inspect.getsource(swa.ConvNet)
+    assert inspect.getsource(simple.SimpNet) == inspect.getsource(wsimple.SimpNet)
+    assert simple.LAYERS == wsimple.LAYERS
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("p", [0.5, 0.25, 0.1875, 0.2, 0.03])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.5, 0.2, 0.03])
 def test_dropout_drops_its_share_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     x = torch.ones(1001, 999, dtype=dtype, requires_grad=True)
@@ -107,32 +83,16 @@ def test_dropout_drops_its_share_and_scales_the_rest(p: float, dtype: torch.dtyp
         assert (first * other).mean().abs() < bound  # masks and elements are independent
 
 
-@pytest.mark.parametrize(
-    ("p", "dtype"),
-    [(0.25, torch.float64), (0.0, None), (1.0, None), (0.999, None), (0.001, None)],
-)
-def test_dropout_is_torchs_where_it_is_not_fast(p: float, dtype: torch.dtype | None) -> None:
-    results = []
-    for kind in (Dropout, nn.Dropout):
-        torch.manual_seed(4)
-        x = torch.full((10_000,), 2.0, dtype=dtype, requires_grad=True)
-        result = kind(p)(x)
-        result.sum().backward()
-        results.append((result, x.grad))
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results, strict=True))
-
-
 def test_dropout_keeps_layout_and_is_the_identity_in_evaluation() -> None:
-    assert str(Dropout(0.3)) == str(nn.Dropout(0.3))
     image = torch.randn(3, 5, 4, 2).to(memory_format=torch.channels_last)
     assert torch.equal(Dropout(0.5).eval()(image), image)
+    assert torch.equal(Dropout(0.0)(image), image) and not Dropout(1.0)(image).any()
     assert Dropout(0.5)(image).stride() == image.stride()
     rows = torch.randn(60, 28, 128)[:, -1]  # a part of a tensor
     assert (Dropout(0.2)(rows) == 0).double().mean().item() == pytest.approx(0.2, abs=0.03)
-    assert Dropout(0.5)(torch.empty(0, 4)).shape == (0, 4)
 
 
-@pytest.mark.parametrize(("images", "size"), [(1234, 100), (800, 100), (7, 100), (1, 1)])
+@pytest.mark.parametrize(("images", "size"), [(1234, 100), (800, 100), (1, 1)])
 def test_batches_hold_each_image_once_with_its_label(images: int, size: int) -> None:
     x, y = torch.randint(0, 256, (images, 1, 28, 28), dtype=torch.uint8), torch.arange(images)
     found = list(batches(x, y, size))
@@ -151,11 +111,8 @@ def test_images_are_scaled_and_the_callers_stay_as_they_were(dtype: torch.dtype)
     kept, labels = images.clone(), torch.zeros(130, dtype=torch.int64)
     for given, _ in batches(images, labels, 50):
         given.zero_()  # a batch is the caller's to change
-    for model in (logit.Logit(), conv.ConvNet(), lstm.RowLSTM()):
-        predict(model, images)
+    predict(conv.ConvNet(), images)
     scaled(images), pixels(images), shifted(images, 2), distorted(scaled(images))
-    draw(nn.Tanh(), torch.autocast("cpu", enabled=False), scaled(images))
-    renew_batch_norm(nn.Sequential(nn.BatchNorm2d(1)), [(scaled(images), labels)])
     assert images.dtype == dtype and torch.equal(images, kept)
 
 
@@ -165,14 +122,10 @@ def test_batch_norm_statistics_are_those_of_a_pass_over_the_data() -> None:
     model = nn.Sequential(nn.Conv2d(1, 5, 3), Dropout(0.5), norm)
     sizes = enumerate((10, 10, 3))  # batches that differ, and a short last one
     data = [(torch.randn(size, 1, 9, 9) * (i + 1) + i, torch.zeros(size)) for i, size in sizes]
-    model(1000 + data[0][0])  # statistics of before, which must not count
     renew_batch_norm(model, data)
     entered = model[0](torch.cat([images for images, _ in data])).detach()
     mean, variance = entered.mean((0, 2, 3)), entered.var((0, 2, 3))
     torch.testing.assert_close([*norm.buffers()][:2], [mean, variance])
-    assert not any(module.training for module in model.modules())
-    norm.train()(entered + 1)  # in training they go on as ever
-    torch.testing.assert_close(norm.running_mean, mean + 0.05)
 
 
 def test_shifted_moves_all_images_alike_and_wraps() -> None:

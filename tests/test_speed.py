@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bench import plain, speed
+from bench import plain
 from tests.conftest import ROOT
 
 
@@ -25,12 +25,6 @@ def test_the_benchmark_prints_its_table() -> None:
     assert ratio == pytest.approx(ours / usual, abs=0.02)
     assert re.search(r"^device: cpu, .+, \d+ threads$", done.stdout, re.M)
     assert re.search(r"^sgemm: [1-9]\d* GFLOP/s$", done.stdout, re.M)
-
-
-@pytest.mark.parametrize("flags", [["logits"], ["--rounds", "0"]])
-def test_bad_arguments_of_the_benchmark(flags: list[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        speed.main(flags)
 
 
 @pytest.mark.parametrize("name", ["logit", "linear", "conv", "simple", "lstm"])
