@@ -1,1 +1,1 @@
-"""The scripts: each complete in itself, and importable by the others."""
+"""The scripts and tools, which can also be imported."""

@@ -1,12 +1,12 @@
 """A conditional generative adversarial network: it draws the digits that you ask for.
 
-Generator and discriminator of gan.py are told the digit.
+Generator and discriminator are as in gan.py, with the digit as a second input.
 
 python mnist/cgan.py                 # 20 epochs, up to an hour on 2 cores
 python mnist/cgan.py --epochs 4      # a first look
-python mnist/sample.py 2026          # then: these digits, drawn anew each time
+python mnist/sample.py 2026          # then: draw these digits, different each time
 
-After 20 epochs conv reads 99.38 % of its digits as asked, and their Frechet distance from the test
+After 20 epochs, conv reads 99.38 % of its digits as asked. Their Frechet distance from the test
 images is 1.05 times that of training images (seed 0, mnist/results/cgan).
 Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", https://arxiv.org/abs/1411.1784
 """

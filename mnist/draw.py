@@ -1,4 +1,4 @@
-"""A page to draw digits on: at every stroke the networks that you have trained say what they see.
+"""A page to draw digits on; the classifiers that you have trained read them after each stroke.
 
 python mnist/draw.py                             # opens the page in the browser
 python mnist/draw.py --no-browser --port 8000    # prints its address
@@ -129,7 +129,7 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="(default: a free one)")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="default: a free port")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     flags = parser.parse_args(argv)
     with clear_errors("draw"), Server(flags.port, flags.out) as server:

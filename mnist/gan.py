@@ -1,13 +1,13 @@
-"""A generative adversarial network: digits out of random numbers.
+"""A generative adversarial network: it draws digits from random numbers.
 
-A discriminator learns to tell handwritten digits from drawn ones; a generator learns to draw digits
-that deceive it.
+A discriminator learns to tell handwritten digits from generated ones; a generator learns to make
+digits that deceive it.
 
 python mnist/gan.py                  # 20 epochs, up to an hour on 2 cores
 python mnist/gan.py --epochs 4       # a first look
 
-After 20 epochs the Frechet distance of its digits from the test images, as conv sees them, is 1.29
-times that of training images (seed 0, mnist/results/gan).
+After 20 epochs, the Frechet distance of its digits from the test images is 1.29 times that of
+training images, measured with conv's features (seed 0, mnist/results/gan).
 Goodfellow et al. 2014, "Generative Adversarial Networks", https://arxiv.org/abs/1406.2661; Radford
 et al. 2015 for the convolutions, https://arxiv.org/abs/1511.06434
 """
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
 
 
 def noisy(images: Tensor) -> Tensor:
-    """Return images with noise, which hides details too fine to see from the discriminator."""
+    """Return images with noise, so that the discriminator cannot see their finest details."""
     return images + 0.6 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
 
 

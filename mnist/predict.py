@@ -1,12 +1,12 @@
-"""Read handwritten digits on your own pictures with the classifiers that you have trained.
+"""Read handwritten digits in your own pictures with the classifiers that you have trained.
 
 python mnist/predict.py my-seven.jpg                # one digit: what each classifier says
-python mnist/predict.py page.jpg --csv digits.csv   # many: as text, and out/predict.png
-python mnist/predict.py scans "photos/*.jpg"        # all pictures in a folder, or of a pattern
-python mnist/predict.py --calibrate                 # fit the classifiers' probabilities
+python mnist/predict.py page.jpg --csv digits.csv   # many: as text, and mnist/out/predict.png
+python mnist/predict.py scans "photos/*.jpg"        # a folder, and pictures that match a pattern
+python mnist/predict.py --calibrate                 # calibrate the classifiers' probabilities
 
-Digits may be dark or light, of any size, on plain or ruled paper; they must not touch. A digit of
-which the classifiers are unsure is printed as ?.
+Digits may be dark or light, of any size, on plain or ruled paper; they must not touch. A digit is
+printed as ? if the classifiers are unsure.
 """
 
 import csv
@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
     """Return the networks of all finished classifiers in a folder, by name.
 
-    A network that does not take images of (1, 28, 28) is passed over with a line on stderr. If
+    A network that does not take images of (1, 28, 28) is skipped with a line on stderr. If
     there is none, or weights do not fit their script, InputError is raised.
     """
     classifiers = []
@@ -72,7 +72,7 @@ def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
         if "temperature" not in final or not path.with_suffix(".pt").exists():
             continue  # unfinished, or a GAN
         if header["shape"] != [1, 28, 28]:
-            print(f"predict: {path.stem} takes other images; passed over", file=sys.stderr)
+            print(f"predict: {path.stem} takes images of another shape: skipped", file=sys.stderr)
             continue
         model = build(ROOT / header["script"], header["network"])
         load_weights(model, path.with_suffix(".pt"))
@@ -182,7 +182,7 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
 
 
 def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
-    """Fit temperature and bound of unsure on a run's test set, write them to its `NAME.json`."""
+    """Fit temperature and bound of "unsure" to a run's test set; write both to its `NAME.json`."""
     path = out / f"{classifier.name}.json"
     run = json.loads(path.read_bytes())
     header = run["header"]
@@ -203,10 +203,10 @@ def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = script_parser(__doc__)
     add = parser.add_argument
-    add("pictures", nargs="*", metavar="PICTURE", help="pictures, folders of them, patterns")
-    add("--csv", type=Path, metavar="FILE", help="write each digit's place, answer, probability")
-    add("--calibrate", action="store_true", help="fit the probabilities on each run's test set")
-    add("--device", type=find_device, default="auto", metavar="NAME", help="as for the scripts")
+    add("pictures", nargs="*", metavar="PICTURE", help="a picture, a folder or a pattern")
+    add("--csv", type=Path, metavar="FILE", help="write each digit's place, answer and probability")
+    add("--calibrate", action="store_true", help="fit the probabilities to each run's test set")
+    add("--device", type=find_device, default="auto", metavar="NAME", help="cpu, cuda, mps or xpu")
     add("--data", type=Path, default=ROOT / "mnist/data", metavar="PATH", help="for --calibrate")
     flags = parser.parse_intermixed_args(argv)
     if bool(flags.pictures) == flags.calibrate:

@@ -1,7 +1,7 @@
 """One page of all runs: their figures, curves and pictures, beside the published ones.
 
 It reads the figures (NAME.json), logs and pictures in mnist/out/ and writes mnist/out/index.html.
-The page contains everything that it shows and needs no network.
+The page is a single file and works offline.
 
 python mnist/report.py
 """

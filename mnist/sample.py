@@ -1,9 +1,9 @@
-"""Digits drawn by a generator that cgan.py or gan.py has trained.
+"""Draw digits with a generator that cgan.py or gan.py has trained.
 
 python mnist/sample.py 2026                            # mnist/out/sample.png, different each time
 python mnist/sample.py 2026 --seed 7                   # the same each time
 python mnist/sample.py 3 --count 500 --pictures DIR    # 500 threes, a PNG file each
-python mnist/sample.py --network gan --count 20        # 20 digits, any
+python mnist/sample.py --network gan --count 20        # 20 random digits
 """
 
 import argparse
@@ -40,12 +40,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the flags; end the program if the digits do not suit the network."""
     parser = script_parser(__doc__)
     add = parser.add_argument
-    add("digits", nargs="?", default="", metavar="DIGITS", help="what to draw, for instance 2026")
-    add("--network", choices=NETWORKS, default="cgan", help="default: %(default)s")
-    add("--count", type=positive(int), default=1, metavar="N", help="draw it N times")
+    add("digits", nargs="?", default="", metavar="DIGITS", help="digits to draw, for instance 2026")
+    add("--network", choices=NETWORKS, default="cgan", help="generator (default: cgan)")
+    add("--count", type=positive(int), default=1, metavar="N", help="draw DIGITS N times")
     add("--pictures", type=Path, metavar="DIR", help="a new folder for a PNG file of each digit")
     add("--seed", type=int, metavar="N", help="random seed (default: a new one each time)")
-    add("--device", type=find_device, default="auto", metavar="NAME", help="as in cgan.py")
+    add("--device", type=find_device, default="auto", metavar="NAME", help="cpu, cuda, mps or xpu")
     flags = parser.parse_args(argv)
     if NETWORKS[flags.network][2]:
         if not re.fullmatch("[0-9]+", flags.digits):

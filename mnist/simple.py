@@ -1,4 +1,4 @@
-"""SimpNet: thirteen convolutions with batch norm, small and deep.
+"""SimpNet: thirteen convolutions with batch norm, deep and narrow.
 
 python mnist/simple.py               # 50 epochs, some hours on 2 cores
 python mnist/simple.py --epochs 1    # a first look, some minutes

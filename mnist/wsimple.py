@@ -1,4 +1,4 @@
-"""SimpNet of simple.py, its weights averaged over the last third of the epochs.
+"""The network of simple.py, its weights averaged over the last third of the epochs.
 
 python mnist/wsimple.py              # 75 epochs, the last 25 averaged; some hours on 2 cores
 python mnist/wsimple.py --epochs 12  # the last 4 averaged; half an hour to an hour
