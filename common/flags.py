@@ -20,7 +20,7 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=raw, allow_abbrev=False
     )
-    text = "folder of the weights, logs and pictures (default: mnist/out)"
+    text = "folder for weights, logs and pictures (default: mnist/out)"
     parser.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "mnist/out", help=text)
     return parser
 
@@ -37,24 +37,24 @@ def parse_flags(
     add, default = parser.add_argument, " (default: %(default)s)"
     count, real = positive(int), positive(float)
     add("--epochs", type=count, metavar="N", default=epochs, help="passes over the data" + default)
-    add("--batch-size", type=count, metavar="N", default=batch_size, help="images a step" + default)
-    add("--lr", type=real, metavar="X", default=lr, help="highest learning rate" + default)
+    add("--batch-size", type=count, metavar="N", default=batch_size, help="batch size" + default)
+    add("--lr", type=real, metavar="X", default=lr, help="peak learning rate" + default)
     add("--seed", type=int, metavar="N", default=0, help="random seed" + default)
-    text = "cpu, cuda, mps, xpu, or auto: the accelerator if there is one" + default
+    text = "cpu, cuda, mps, xpu, or auto: an accelerator if there is one" + default
     add("--device", type=find_device, metavar="NAME", default="auto", help=text)
-    text = "precision of the network; auto: bfloat16 where this network gains by it" + default
+    text = "auto: bfloat16 if the device supports it and the script gains from it" + default
     add("--precision", choices=("float32", "bfloat16", "auto"), default="auto", help=text)
-    add("--threads", type=count, metavar="N", help="CPU threads (default: one a core)")
+    add("--threads", type=count, metavar="N", help="CPU threads (default: one per core)")
     text = "IDX files, an .npz file or folders of pictures (default: mnist/data)"
     add("--data", type=Path, metavar="PATH", default=ROOT / "mnist/data", help=text)
     text = "use the first N training images and the first N test images"
     add("--limit", type=count, metavar="N", help=text)
-    text = "hold out the last training images and test on them, not on the test images"
+    text = "test on the last sixth of the training images, at most 10,000, which are held out"
     add("--validate", action="store_true", help=text)
     text = "continue an interrupted run after its last finished epoch"
     add("--resume", action="store_true", help=text)
     add("--weights", type=Path, metavar="FILE", help="start with the weights in this file")
-    text = "train nothing: test --weights, or the weights in --out that this script has trained"
+    text = "do not train: test --weights, or this script's weights in --out"
     add("--evaluate", action="store_true", help=text)
     argv = sys.argv[1:] if argv is None else argv
     flags = parser.parse_args(argv)

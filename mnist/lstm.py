@@ -28,8 +28,8 @@ State = tuple[Tensor, Tensor]
 class RowLSTM(nn.Module):
     """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10), and a state; 214,282 parameters.
 
-    The state is the hidden and the cell state after the last row, (2, n, 128) each: given back in,
-    it lets the next images go on where these ended.
+    The state is the hidden and the cell state after the last row, (2, n, 128) each. If it is passed
+    to the next call, the network continues where it ended.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class RowLSTM(nn.Module):
     def forward(self, images: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         rows = images.squeeze(1)  # n x 28 rows x 28 pixels
         output, state = self.lstm(rows, state)  # n x 28 x 128
-        return self.decode(output[:, -1]), state  # what stands after the last row: n x 10
+        return self.decode(output[:, -1]), state  # after the last row: n x 10
 
 
 def main(argv: list[str] | None = None) -> None:

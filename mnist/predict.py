@@ -164,7 +164,7 @@ def find_pictures(name: str) -> list[Path]:
         found = [file for file in path.iterdir() if file.suffix.lower() in endings]
     else:
         found = [path] if path.exists() else list(path.parent.glob(path.name))
-    return sorted(found) or [path]  # of which an error line then says that it cannot be read
+    return sorted(found) or [path]  # reading it will fail with a clear line
 
 
 def fit_temperature(logits: Tensor, y: Tensor) -> float:

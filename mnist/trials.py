@@ -54,8 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     add, count, out = parser.add_argument, positive(int), ROOT / "mnist/out/trials"
     add("commands", nargs="+", type=shlex.split, metavar="COMMAND", help="script and flags, quoted")
     add("--seeds", type=count, default=3, metavar="N", help="seeds from 0 on (default: 3)")
-    add("--jobs", type=count, default=1, metavar="N", help="runs at once (default: 1)")
-    add("--out", type=Path, default=out, metavar="DIR", help="folder (default: mnist/out/trials)")
+    add("--jobs", type=count, default=1, metavar="N", help="parallel runs (default: 1)")
+    add(
+        "--out", type=Path, default=out, metavar="DIR", help="folder for the runs and their results"
+    )
     flags = parser.parse_args(argv)
     names = [words[0] if words else "" for words in flags.commands]
     if missing := [name for name in names if not (ROOT / f"mnist/{name}.py").exists()]:

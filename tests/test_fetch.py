@@ -117,7 +117,7 @@ def test_a_bad_mirror(url: str, folder: Path, kind: str) -> None:
 
 
 def test_killed_half_way(url: str, folder: Path) -> None:
-    """What a killed fetch leaves behind is taken for nothing, and the next fetch removes it."""
+    """A fetch that is killed has written nothing."""
     program = (
         "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from common.fetch import fetch;"
         "fetch(pathlib.Path(sys.argv[2]), sys.argv[3:5], eval(sys.argv[5]))"
@@ -132,6 +132,4 @@ def test_killed_half_way(url: str, folder: Path) -> None:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    assert len(listing(folder)) > len(BEFORE)
-    assert len(mnist(folder)["x"]) == 3
-    assert listing(folder) == COMPLETE
+    assert listing(folder) == BEFORE

@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("name", SCRIPTS)
 def test_a_run_leaves_pictures_figures_and_weights(name: str, finished: Finished) -> None:
     out, script = finished(name), SCRIPTS[name]
     pictures = [f"{name}{epoch:02}.png" for epoch in (1, 2, 3)]
-    endings = ["-course.png", ".gif", ".json", ".log", ".pt", ".resume.pt", ".txt"]
+    endings = [".gif", ".json", ".log", ".pt", ".resume.pt", ".txt"]
     assert sorted(files_in(out)) == sorted([*pictures, *(name + ending for ending in endings)])
     with Image.open(out / f"{name}.gif") as image:
         assert getattr(image, "n_frames", 1) == 3 and image.info["loop"] == 0

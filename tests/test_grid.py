@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.ndimage import label
 
-from common.mnist import digits, makegrid, mismatch_grid, mismatch_lines, mismatches
+from common.grid import mismatch_lines
+from common.mnist import digits, makegrid, mismatch_grid, mismatches
 
 DIGITS = digits()
 BLACK = np.zeros((28, 28), np.uint8)
@@ -45,7 +46,6 @@ def test_makegrid_pixel_by_pixel() -> None:
 def test_mismatches(kind: Callable[[Any], Any]) -> None:
     wrong = mismatches(kind(ACTUAL), kind(PREDICTED))
     assert wrong == {2: [0], 9: [4, 7, 7]} and list(wrong) == [2, 9]
-    assert mismatch_lines(wrong) == ["2| 0", "9| 4 7 7"]
     assert mismatch_lines(wrong, "abcdefghij") == ["c| a", "j| e h h"]
     nothing = mismatch_grid(IMAGES, kind(ACTUAL), kind(ACTUAL))
     assert np.array_equal(nothing, makegrid(BLACK[np.newaxis], 1, 1))
