@@ -107,7 +107,7 @@ def test_npz_and_pictures_of_the_wanted_size(tmp_path: Path) -> None:
     check(tmp_path / "d.npz", small(), tmp_path / "out")
     order = np.argsort(y, kind="stable")
     write_pictures(tmp_path / "d", small(), "0123456789")
-    (tmp_path / "d/train/.DS_Store").write_text("no class")
+    (tmp_path / "d/train/3/.DS_Store").write_text("no picture")
     check(tmp_path / "d", (x[order], y[order], x_test, y_test), tmp_path / "out")
 
 
