@@ -83,19 +83,14 @@ def comparable(log: str) -> list[str]:
     return [line for line in lines if not re.match(prefixes, line)]
 
 
-def write_digits(folder: Path, training: int, test: int) -> None:
-    """Write the first training and test images and their labels to a folder, as IDX files."""
-    for key, array in mnist().items():
-        part, count = ("train", training) if key in "xy" else ("t10k", test)
-        kind = "images-idx3" if key in "xX" else "labels-idx1"
-        write_idx(folder / f"{part}-{kind}-ubyte", array[:count])
-
-
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the first 500 training and 100 test images."""
     folder = tmp_path_factory.mktemp("few digits")
-    write_digits(folder, training=500, test=100)
+    for key, array in mnist().items():
+        part, count = ("train", 500) if key in "xy" else ("t10k", 100)
+        kind = "images-idx3" if key in "xX" else "labels-idx1"
+        write_idx(folder / f"{part}-{kind}-ubyte", array[:count])
     return folder
 
 

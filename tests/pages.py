@@ -54,7 +54,6 @@ def page(
         "": np.zeros(shape),
         "ramp": 0.5 * across,
         "shadow": 0.45 / (1 + np.exp(-60 * (across + 0.6 * down - 0.75))),
-        "fold": 0.25 * np.exp(-(((across - 0.5) / 0.004) ** 2)),
     }
     pixels *= 1 - shade[light][..., None]
     pixels = np.pad(pixels, ((table, table), (table, table), (0, 0)), constant_values=55)

@@ -63,21 +63,21 @@ def check(path: Path, expected: Arrays, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "path"),
+    "pattern",
     [
-        (PLAIN, "."),
-        (f"{PLAIN}.gz", "."),
-        ("{part}-{kind}.idx{n}-ubyte", "."),
-        (f"{PLAIN}/{PLAIN}", "."),
-        (f"FashionMNIST/raw/{PLAIN}", "."),
-        ("gzip/some-set-{test}-{kind}-idx{n}-ubyte.gz", "."),
+        PLAIN,
+        f"{PLAIN}.gz",
+        "{part}-{kind}.idx{n}-ubyte",
+        f"{PLAIN}/{PLAIN}",
+        f"FashionMNIST/raw/{PLAIN}",
+        "gzip/some-set-{test}-{kind}-idx{n}-ubyte.gz",
     ],
 )
-def test_idx_files(tmp_path: Path, pattern: str, path: str) -> None:
+def test_idx_files(tmp_path: Path, pattern: str) -> None:
     if not pattern.endswith(".gz"):
         write(tmp_path / "d", f"{pattern}.gz", small(first=1))  # raw files are preferred
     write(tmp_path / "d", pattern, small())
-    check(tmp_path / "d" / path, small(), tmp_path / "out")
+    check(tmp_path / "d", small(), tmp_path / "out")
 
 
 def test_emnist(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_npz_and_pictures_of_the_wanted_size(tmp_path: Path) -> None:
     check(tmp_path / "d.npz", small(), tmp_path / "out")
     order = np.argsort(y, kind="stable")
     write_pictures(tmp_path / "d", small(), "0123456789")
-    (tmp_path / "d/train/.DS_Store").write_text("no class")
+    (tmp_path / "d/train/3/.DS_Store").write_text("no picture")
     check(tmp_path / "d", (x[order], y[order], x_test, y_test), tmp_path / "out")
 
 
@@ -131,7 +131,7 @@ def test_photos_of_digits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (28, 28, 3)])
 def test_arrays_in_a_program(kind: Any, dtype: Any, shape: tuple[int, ...]) -> None:
     x, y, x_test, y_test = small(10, shape)
@@ -172,34 +172,27 @@ def test_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     if "idx" in name:
         write(tmp_path, PLAIN, small())
     (tmp_path / name).write_bytes(b"\0\0\x08\x03\0\0")
-    with pytest.raises(InputError, match=name):
-        load(tmp_path if "/" in name or "idx" in name else tmp_path / name)
+    path = tmp_path if "/" in name or "idx" in name else tmp_path / name
+    with pytest.raises(SystemExit, match=f"^logit: {tmp_path}.*{name}.*$"):
+        train(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-CLASSES = {"classes=10": "classes=47", "nn.Linear(500, 10)": "nn.Linear(500, 47)"}
-COLOUR = {
-    "load((1, 28, 28)": "load((3, 32, 32)",
-    "nn.Conv2d(1, 20, 5)": "nn.Conv2d(3, 20, 5)",
-    "nn.Linear(800, 500)": "nn.Linear(1250, 500)",
-}
-
-
-@pytest.mark.parametrize(
-    ("shape", "classes", "changes"), [((1, 28, 28), 47, CLASSES), ((3, 32, 32), 10, COLOUR)]
-)
-def test_a_copy_of_conv_for_other_data(
-    tmp_path: Path, shape: tuple[int, ...], classes: int, changes: dict[str, str]
-) -> None:
+def test_a_copy_of_conv_for_other_data(tmp_path: Path) -> None:
     script = (ROOT / "mnist/conv.py").read_text()
-    for old, new in changes.items():
+    for old, new in (
+        ("load((1, 28, 28), classes=10)", "load((3, 32, 32), classes=47)"),
+        ("nn.Conv2d(1, 20, 5)", "nn.Conv2d(3, 20, 5)"),
+        ("nn.Linear(800, 500)", "nn.Linear(1250, 500)"),
+        ("nn.Linear(500, 10)", "nn.Linear(500, 47)"),
+    ):
         assert script.count(old) == 1
         script = script.replace(old, new)
     (tmp_path / "mine.py").write_text(script)
-    write_npz(tmp_path / "d.npz", small(classes, shape))
+    write_npz(tmp_path / "d.npz", small(47, (3, 32, 32)))
     flags = ["--epochs", "1", "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, str(tmp_path / "mine.py"), *flags], env=environment, check=True)
     run = json.loads((tmp_path / "mine.json").read_text())
-    assert (run["header"]["shape"], len(run["header"]["classes"])) == ([*shape], classes)
-    assert run["final"]["misread"] > 0
-    assert Image.open(tmp_path / "mine.png").mode == ("L" if shape[0] == 1 else "RGB")
+    assert (run["header"]["shape"], len(run["header"]["classes"])) == ([3, 32, 32], 47)
+    assert Image.open(tmp_path / "mine.png").mode == "RGB"  # of digits that were misread

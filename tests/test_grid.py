@@ -57,7 +57,7 @@ def test_mismatches(kind: Callable[[Any], Any]) -> None:
         IMAGES,
         IMAGES[:, np.newaxis],  # channels first
         torch.from_numpy(IMAGES),
-        np.stack([IMAGES] * 3, axis=3),
+        np.stack([IMAGES] * 3, axis=3),  # in colour
         (IMAGES - 10.0) * 1.02,  # 0 to 51, drawn as 0 to 255
     ],
 )

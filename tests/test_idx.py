@@ -26,20 +26,16 @@ def header(*shape: int, element: int = 0x08) -> bytes:
     return bytes([0, 0, element, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
 
 
-@pytest.mark.parametrize("name", ["some file", "some file.gz"])
 @pytest.mark.parametrize("element", ELEMENTS)
-def test_element_types(tmp_path: Path, element: int, name: str) -> None:
+def test_element_types(tmp_path: Path, element: int) -> None:
     dtype, elements, numbers = ELEMENTS[element]
     content = header(2, element=element) + elements
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    array = read_idx(path)
+    (tmp_path / "file").write_bytes(content)
+    array = read_idx(tmp_path / "file")
     assert array.dtype == np.dtype(dtype) and array.dtype.isnative and array.flags.writeable
     assert array.tolist() == numbers
-    written = tmp_path / f"written {name}"
-    write_idx(written, array)
-    whole = gzip.decompress(written.read_bytes()) if path.suffix == ".gz" else written.read_bytes()
-    assert whole == content
+    write_idx(tmp_path / "written", array)
+    assert (tmp_path / "written").read_bytes() == content
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 3), (3, 1, 2, 1), (1,) * 63 + (6,), (3, 0, 2)])
@@ -70,7 +66,9 @@ def test_headers_that_cannot_be(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("name", ["file", "file.gz"])
 def test_damage_anywhere(tmp_path: Path, name: str) -> None:
     """What is read from a damaged file, and written again, is the file's content."""
-    write_idx(tmp_path / name, np.arange(6, dtype=np.int16).reshape(2, 3))
+    array = np.arange(6, dtype=np.int16).reshape(2, 3)
+    write_idx(tmp_path / name, array)
+    assert np.array_equal(read_idx(tmp_path / name), array)
     path, again, whole = tmp_path / name, tmp_path / "again", (tmp_path / name).read_bytes()
     for i in range(len(whole)):
         changed = [whole[:i] + bytes([byte]) + whole[i + 1 :] for byte in (0, 1, 9, 255)]

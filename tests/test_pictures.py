@@ -100,7 +100,6 @@ PAGES = {
     "a shadow": {"light": "shadow"},
     "ruled": {"rules": (150, 180, 220)},
     "ruled in black": {"rules": (60, 60, 60)},
-    "a fold": {"light": "fold"},
     "on a table": {"table": 80},
     "specks": {"specks": 60},
     "chalk": {"inverted": True},

@@ -1,12 +1,12 @@
 """Pictures of people's own, read by the classifiers that they have trained."""
 
 import csv
-import io
 import json
 import re
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -17,8 +17,10 @@ from torch.nn.functional import cross_entropy
 from common.batches import predict
 from common.mnist import mnist
 from mnist.predict import load_classifiers, main
-from tests.conftest import ROOT, Finished, run_script
+from tests.conftest import ROOT, Finished, figures, run_script
 from tests.pages import page
+
+Read: TypeAlias = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -45,17 +47,16 @@ def save_digit(number: int, path: Path) -> Path:
     return path
 
 
-def read(out: Path, *flags: str | Path, status: int = 0) -> tuple[list[str], str]:
-    """Call predict.py's main; return its lines and its errors."""
-    output, errors = io.StringIO(), io.StringIO()
-    code: object = 0
-    with redirect_stdout(output), redirect_stderr(errors):
-        try:
-            main([*map(str, flags), "--device", "cpu", "--out", str(out)])
-        except SystemExit as ended:
-            code = ended.code
-    assert bool(code) == bool(status), errors.getvalue()
-    return output.getvalue().splitlines(), f"{errors.getvalue()}{code}"
+@pytest.fixture
+def read(out: Path, capsys: pytest.CaptureFixture[str]) -> Read:
+    """A function that calls predict.py's main and returns the lines that it prints."""
+
+    def run(*flags: str | Path) -> list[str]:
+        capsys.readouterr()
+        main([*map(str, flags), "--device", "cpu", "--out", str(out)])
+        return capsys.readouterr().out.splitlines()
+
+    return run
 
 
 def test_a_page_becomes_text_boxes_and_a_table(out: Path, tmp_path: Path) -> None:
@@ -81,11 +82,11 @@ def test_a_page_becomes_text_boxes_and_a_table(out: Path, tmp_path: Path) -> Non
 
 
 def test_of_one_digit_each_classifier_says_what_is_likeliest(
-    out: Path, finished: Finished, tmp_path: Path
+    read: Read, out: Path, finished: Finished, tmp_path: Path
 ) -> None:
     for ending in (".pt", ".json"):
         shutil.copy(finished("linear") / f"linear{ending}", out)
-    lines, _ = read(out, save_digit(0, tmp_path / "seven.png"))
+    lines = read(save_digit(0, tmp_path / "seven.png"))
     assert [line.split()[0] for line in lines[1:]] == ["conv", "linear", "verdict"]
     digits, shares = zip(*re.findall(r" (\d) +([\d.]+)%", lines[1]), strict=True)
     assert digits[0] == "7" and len(set(digits)) == 3
@@ -93,41 +94,43 @@ def test_of_one_digit_each_classifier_says_what_is_likeliest(
     assert lines[3].startswith("  verdict 7, by ")
     for name in ("conv", "linear"):
         change(out / f"{name}.json", "final", unsure=1.1)
-    assert read(out, tmp_path / "seven.png")[0][-1].startswith("  verdict ?")
+    assert read(tmp_path / "seven.png")[-1].startswith("  verdict ?")
 
 
 @pytest.mark.parametrize("name", ["", "*.png"])
-def test_a_folder_and_a_pattern_mean_their_pictures(name: str, out: Path, tmp_path: Path) -> None:
+def test_a_folder_and_a_pattern_mean_their_pictures(
+    name: str, read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "scans"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"text")
     Image.new("L", (50, 50), 255).save(folder / "b.png")
     good = [save_digit(number, folder / f"{number}.png") for number in (0, 1)]
     (folder / "labels.csv").write_text("7,2")
-    lines, errors = read(out, folder / name, status=1)
-    assert [line for line in lines if line.startswith("/")] == [str(path) for path in good]
-    told = [line.split(".png")[0] for line in errors.splitlines()[:-1]]
-    assert told == [f"predict: {folder / bad}" for bad in "ab"]
+    with pytest.raises(SystemExit, match="1"):
+        read(folder / name)
+    output, errors = capsys.readouterr()
+    assert re.findall(r"^/.*", output, re.M) == [str(path) for path in good]
+    assert re.findall(r"predict: \S*/(\S+): ", errors) == ["a.png", "b.png"]
 
 
-def test_a_copied_script_needs_no_entry_here(out: Path, tmp_path: Path) -> None:
+def test_a_copied_script_needs_no_entry_here(read: Read, out: Path, tmp_path: Path) -> None:
     script = (ROOT / "mnist/conv.py").read_text()
     (tmp_path / "mine.py").write_text(script.replace("ConvNet", "LetterNet"))
     for ending in (".pt", ".json"):
         (out / f"conv{ending}").rename(out / f"mine{ending}")
     about = {"script": str(tmp_path / "mine.py"), "network": "LetterNet"}
     change(out / "mine.json", "header", **about, classes=list("abcdefghij"))
-    lines, _ = read(out, save_digit(0, tmp_path / "seven.png"))
+    lines = read(save_digit(0, tmp_path / "seven.png"))
     assert lines[1].split()[:2] == ["mine", "h"]  # class 7
 
 
-def test_calibrate_writes_what_is_fitted_to_the_json(out: Path) -> None:
-    run = json.loads((out / "conv.json").read_text())
-    read(out, "--calibrate")
-    final = json.loads((out / "conv.json").read_text())["final"]
-    temperature, unsure = final["temperature"], final["unsure"]
+def test_calibrate_writes_what_is_fitted_to_the_json(read: Read, out: Path) -> None:
+    run = figures(out, "conv")
+    read("--calibrate")
+    temperature, unsure = (figures(out, "conv")["final"][x] for x in ("temperature", "unsure"))
     change(out / "conv.json", "final", **run["final"])
-    assert json.loads((out / "conv.json").read_text()) == run  # nothing else was changed
+    assert figures(out, "conv") == run  # nothing else was changed
     [conv] = load_classifiers(out, torch.device("cpu"))
     x, y = (torch.from_numpy(mnist()[key]) for key in "XY")
     logits = predict(conv.model, x.unsqueeze(1)) / temperature

@@ -28,7 +28,7 @@ def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("logit", "gan"):
         shutil.copytree(finished(name), folder, dirs_exist_ok=True)
     run = json.loads((RESULTS / "conv/seed-0.json").read_bytes())
-    run["header"] |= {"command": "python conv.py --data '<b>'", "test set": "held-out images"}
+    run["header"]["command"] = "python conv.py --data '<b>'"
     run |= {"epochs": run["epochs"][:2], "final": None}
     (folder / "conv.json").write_text(json.dumps(run))
     shutil.copy(RESULTS / "conv/10-epochs-seed-1.json", folder / "my conv.json")
@@ -68,7 +68,6 @@ def test_figures_header_and_log_of_a_run(out: Path, sections: dict[str, str]) ->
 
 def test_unfinished_run(out: Path, sections: dict[str, str]) -> None:
     assert "Not finished: 2 of 50 epochs." in sections["conv"]
-    assert "held-out accuracy</dt>" in sections["conv"]
     assert uri(out / "conv.png") not in sections["conv"]
     assert "<b>" not in sections["conv"]
 
@@ -76,7 +75,7 @@ def test_unfinished_run(out: Path, sections: dict[str, str]) -> None:
 def test_published_runs_of_the_same_script(sections: dict[str, str]) -> None:
     for path in (RESULTS / "conv").glob("*.json"):
         assert f'<th scope="row">conv/{path.stem}</th>' in sections["conv"]
-    # Curves are compared with the run that is most alike, the picture with one that has a picture.
+    # Curves are those of the run that is most alike, the picture of one that has a picture.
     assert "published, conv/seed-0<" in sections["conv"]
     assert "published, conv/10-epochs-seed-1<" in sections["my conv"]
     assert uri(RESULTS / "conv/seed-0.png") in sections["my conv"]

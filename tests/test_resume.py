@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import ROOT, SHORT, Finished, Train, comparable, files_in, start_script
+from tests.conftest import ROOT, SHORT, Finished, Train, comparable, figures, files_in, start_script
 
 
 def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
@@ -30,10 +30,8 @@ def test_killed_and_resumed_is_as_never_stopped(
     name: str, finished: Finished, train: Train, few_digits: Path, tmp_path: Path
 ) -> None:
     never = finished(name)
-    seconds = re.search(r"in all, ([\d.]+) an epoch", (never / f"{name}.log").read_text())
-    assert seconds is not None
     epoch = random.randrange(1, int(SHORT[name][1]) - 1)
-    delay = random.uniform(0, float(seconds[1]))
+    delay = random.uniform(0, figures(never, name)["epochs"][epoch]["seconds"])
     print(f"killed {delay:.3f} s after the line of epoch {epoch}")  # shown if the test fails
     flags = ["--data", str(few_digits), "--out", str(tmp_path), *SHORT[name]]
     with start_script(name, *flags) as process:

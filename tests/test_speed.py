@@ -23,8 +23,6 @@ def test_the_benchmark_prints_its_table() -> None:
     (row,) = re.findall(r"^\| logit \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ", done.stdout, re.M)
     usual, ours, ratio = map(float, row)
     assert ratio == pytest.approx(ours / usual, abs=0.02)
-    assert re.search(r"^device: cpu, .+, \d+ threads$", done.stdout, re.M)
-    assert re.search(r"^sgemm: [1-9]\d* GFLOP/s$", done.stdout, re.M)
 
 
 @pytest.mark.parametrize("name", ["logit", "linear", "conv", "simple", "lstm"])
