@@ -51,7 +51,9 @@ def test_results_are_those_published() -> None:
         assert f"]({header['script']})" in script
         assert parameters == f"{next(iter(header['parameters'].values())):,}"
         assert (epochs, n) == (str(header["epochs"]), str(len(runs)))
-        assert seconds == f"{math.ceil(fmean(final['seconds'] for final in finals)):,}"
+        most = max(run["header"]["threads"] for run in runs)
+        times = [run["final"]["seconds"] for run in runs if run["header"]["threads"] == most]
+        assert seconds == f"{fmean(times):,.0f}"
         figures = []
         for name in finals[0].keys() & {"accuracy", "asked", "distance"}:
             values = [final[name] for final in finals]
