@@ -106,6 +106,9 @@ def test_pixels_are_scaled_and_back() -> None:
     pixel = torch.arange(256, dtype=torch.uint8)
     assert scaled(pixel)[[0, 255]].tolist() == pytest.approx([-1, 1], abs=1e-6)
     assert torch.equal(pixels(scaled(pixel)), pixel)
+    floats = torch.rand(2, 5)
+    before = floats.clone()
+    assert torch.equal(scaled(floats), before) and torch.equal(floats, before)
 
 
 def test_batch_norm_statistics_are_those_of_a_pass_over_the_data() -> None:

@@ -75,7 +75,6 @@ def test_unfinished_run(out: Path, sections: dict[str, str]) -> None:
 def test_published_runs_of_the_same_script(sections: dict[str, str]) -> None:
     for path in (RESULTS / "conv").glob("*.json"):
         assert f'<th scope="row">conv/{path.stem}</th>' in sections["conv"]
-    # Curves are those of the run that is most alike, the picture of one that has a picture.
     assert "published, conv/seed-0<" in sections["conv"]
     assert "published, conv/10-epochs-seed-1<" in sections["my conv"]
     assert uri(RESULTS / "conv/seed-0.png") in sections["my conv"]

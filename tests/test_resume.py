@@ -124,12 +124,15 @@ def test_a_damaged_checkpoint(kind: str, finished: Finished, train: Train, tmp_p
     assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["linear", "conv", "gan", "cgan"])
-def test_a_loss_that_is_not_finite_stops_a_run(name: str, train: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["conv", "gan"])
+@pytest.mark.parametrize("batch_size", [60, 240])  # of 240 images: no loss follows the only step
+def test_what_is_not_finite_stops_a_run(
+    name: str, batch_size: int, train: Train, tmp_path: Path
+) -> None:
     """The checkpoint of an older run is not taken for this one's."""
     for ending in ("pt", "resume.pt"):
         (tmp_path / f"{name}.{ending}").write_bytes(b"an older run's")
-    flags = ["--limit", "240", "--batch-size", "60", "--lr", "1e30", "--epochs", "2"]
+    flags = ["--limit", "240", "--batch-size", batch_size, "--lr", "1e45", "--epochs", "1"]
     assert "no longer finite" in str(train(name, *flags))
     files = files_in(tmp_path)
     assert files.keys() == {f"{name}.log", f"{name}.json", f"{name}.pt"}

@@ -44,7 +44,9 @@ def test_scores_of_real_digits(trained_conv: Path) -> None:
     run, data = Run("gan.py", flags), mnist()
     arrays = [torch.from_numpy(data[key][:2000]) for key in ("x", "y", "X", "Y")]  # for speed
     x_train, y_train, x_test, y_test = run.load((1, 28, 28), 10, arrays)
+    random_state = torch.get_rng_state()
     judge = scores.Judge(run, ConvNet, x_train, x_test, y_test)
+    assert torch.equal(torch.get_rng_state(), random_state)
     test = judge.rate(x_test, y_test)
     assert test["distance"] == pytest.approx(0, abs=1e-6)
     assert 90 < test["asked"] <= 100
