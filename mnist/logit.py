@@ -2,7 +2,7 @@
 
 python mnist/logit.py                # 20 epochs, a few seconds
 
-Test accuracy after 20 epochs: 92.47 % (seed 0, mnist/results/logit).
+Test accuracy after 20 epochs: 92.46 ± 0.04 % (10 seeds, mnist/results/logit).
 """
 
 import sys
