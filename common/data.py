@@ -48,15 +48,11 @@ def load(
 ) -> Data:
     """Return training and test images and labels as tensors.
 
-    Labels 0 to classes - 1 are taken as they are; others are numbered in order. Raises what `read`
-    raises, and MisfitError if the data does not fit.
-
-    Args:
-        source: a path, as `read` takes it, or four arrays or tensors: training images, training
-            labels, test images, test labels. Images are (n, h, w), (n, c, h, w) or (n, h, w, c),
-            uint8 of 0 to 255 or any floats; labels are integers, (n,).
-        shape: channels, height and width that the network takes; None takes any.
-        classes: the network's; None takes the data's. Those that the data lacks are "unused".
+    The source is a path, as `read` takes it, or x_train, y_train, x_test, y_test as arrays or
+    tensors. Images are (n, h, w), (n, c, h, w) or (n, h, w, c), uint8 of 0 to 255 or any floats;
+    labels are integers, (n,). If they are 0 to classes - 1, they are taken as they are; others are
+    numbered in order. Shape, (c, h, w), and classes are the network's: what does not fit raises
+    MisfitError, and classes that the data lacks are "unused". None takes the data's.
     """
     if isinstance(source, str | os.PathLike):
         place, arrays = str(source), read(Path(source), shape)
@@ -86,15 +82,13 @@ def load(
 def read(path: Path, shape: Shape | None = None) -> list[Array]:
     """Return training images, their labels, test images, their labels, as the files hold them.
 
-    MNIST is fetched into a folder that holds nothing, or only a README.md. Raises InputError if
-    what is there is damaged or does not belong together, OSError if MNIST cannot be fetched.
-
-    Args:
-        path: an `.npz` file with Keras's names, or a folder. The folder holds four IDX files, raw
-            or gzipped, in itself or up to two folders further in; or a picture of each image,
-            `train/CLASS/*` and `test/CLASS/*`. If there are several data sets in IDX files, the
-            path ends in the name that begins theirs: `emnist/emnist-letters`.
-        shape: channels, height and width of pictures; None takes the first one's.
+    The path is that of an `.npz` file with Keras's names, or of a folder. The folder holds four IDX
+    files, raw or gzipped, in itself or up to two folders further in; or a picture of each image,
+    `train/CLASS/*` and `test/CLASS/*`, of a shape, (c, h, w), or of the first one's. If there are
+    several data sets in IDX files, the path ends in the name that begins theirs:
+    `emnist/emnist-letters`. MNIST is fetched into a folder that holds nothing, or only a README.md.
+    Raises InputError if what is there is damaged or does not belong together, OSError if MNIST
+    cannot be fetched.
     """
     if path.suffix == ".npz":
         return _read_npz(path)

@@ -15,10 +15,7 @@ def clear_errors(program: str, go_on: str = "") -> Iterator[None]:
 
     These are InputError, OSError (a file, a full disk, a network), FloatingPointError (a loss that
     is not finite), all with exit status 1, and Ctrl-C with 130. Other errors keep their traceback.
-
-    Args:
-        program: the name that begins the line.
-        go_on: how to continue after Ctrl-C.
+    The program's name begins the line; `go_on` says how to continue after Ctrl-C.
     """
     try:
         yield

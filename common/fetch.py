@@ -27,16 +27,11 @@ def fetch(
     files: Mapping[str, str] = FILES,
     timeout: float = 30,
 ) -> None:
-    """Download files into a folder. They are written when all have arrived.
+    """Download files, given by name and SHA-256, into a folder, which must exist.
 
-    Args:
-        folder: an existing folder.
-        mirrors: addresses that end in `/`. Where one fails, the next one goes on.
-        files: each file's name and SHA-256.
-        timeout: seconds that a mirror may stay silent.
-
-    Raises:
-        OSError: no mirror delivered, or the folder cannot be written to. It is then as it was.
+    Where a mirror, an address that ends in `/`, fails or is silent for `timeout` seconds, the next
+    one goes on. Files are written when all have arrived. If no mirror delivers, or the folder
+    cannot be written to, OSError is raised, and the folder is as it was.
     """
     arrived, failures = dict[str, bytes](), []
     for mirror in mirrors:

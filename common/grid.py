@@ -20,12 +20,8 @@ def makegrid(
 ) -> NDArray[np.uint8]:
     """Return one picture of many images, row by row; cells left over are black.
 
-    Args:
-        images: (n, h, w) or, in colour, (n, h, w, 3) uint8; n is at most rows * columns.
-        rows: cells from top to bottom.
-        columns: cells from left to right.
-        pad: pixels between the cells and around them.
-        fill: grey of those pixels, 0 (black) to 255 (white).
+    Images are (n, h, w) or, in colour, (n, h, w, 3) uint8. Between the cells and around them are
+    `pad` pixels of the grey `fill`, 0 (black) to 255 (white).
     """
     cells = np.asarray(images)
     if cells.ndim not in (3, 4) or cells.dtype != np.uint8:
@@ -65,11 +61,8 @@ def mismatch_grid(images: ArrayLike, actual: ArrayLike, predicted: ArrayLike) ->
     The left column has the actual class; then each misread image has its prediction above it, in
     order. Classes are drawn by number. If nothing was misread, there is a single black cell.
 
-    Args:
-        images: (n, h, w), (n, 1, h, w) or, in colour, (n, 3, h, w) or (n, h, w, 3): uint8, or
-            floats, of which the lowest is drawn black and the highest white.
-        actual: (n,) integers, the labels.
-        predicted: (n,) integers, what the model took the images for.
+    Images are (n, h, w), (n, 1, h, w) or, in colour, (n, 3, h, w) or (n, h, w, 3): uint8, or
+    floats, of which the lowest is drawn black and the highest white. Classes are (n,) integers.
     """
     pixels, label, given = np.asarray(images), np.asarray(actual), np.asarray(predicted)
     if pixels.ndim == 4 and pixels.shape[1] in (1, 3):

@@ -30,10 +30,8 @@ def mnist(datadir: str | os.PathLike[str] | None = None) -> dict[str, NDArray[An
 def showdigit(images: ArrayLike, labels: ArrayLike, index: int | None = None) -> None:
     """Print an image's label, and a line for each row of its pixels: `*` where one is not 0.
 
-    Args:
-        images: (n, h, w), (n, c, h, w), or (n, pixels) of square images.
-        labels: (n,).
-        index: which of them; None takes one at random.
+    Images are (n, h, w), (n, c, h, w), or (n, pixels) of square images, labels (n,). Without an
+    index, one is shown at random.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     index = random.randrange(len(labels)) if index is None else index

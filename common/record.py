@@ -20,12 +20,8 @@ from common.flags import shown
 class Record:
     """The files of one run in its output folder: `NAME.log`, `NAME.json` and others.
 
-    Attributes:
-        name: begins the names of all files.
-        out: the folder.
-        header: what anyone needs to repeat the run, by name.
-        figures: the figures of each epoch, by name.
-        lines: the log's lines so far.
+    Its header has what anyone needs to repeat the run, its figures are those of each epoch, both by
+    name. The lines are the log's so far.
     """
 
     def __init__(self, name: str, out: Path) -> None:

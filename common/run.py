@@ -6,7 +6,6 @@ import platform
 import shlex
 import sys
 import time
-import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,10 +43,8 @@ class Run(Record):
     def __init__(self, script: str, flags: Namespace, bfloat16_pays: bool = False) -> None:
         """Set random seed, device, precision and threads.
 
-        Args:
-            script: the script's `__file__`.
-            flags: of `parse_flags`.
-            bfloat16_pays: whether `--precision auto` is bfloat16 where the device has it.
+        The script is its `__file__`, the flags are those of `parse_flags`. `bfloat16_pays` says
+        whether `--precision auto` is bfloat16 where the device has it.
         """
         name = Path(script).stem
         super().__init__(f"{name}-evaluated" if flags.evaluate else name, flags.out)
@@ -67,7 +64,6 @@ class Run(Record):
         self.tested = "held-out training images" if flags.validate else "test images"
         self._trained = flags.out / f"{name}.pt"
         self._parts: dict[str, Any] = {}
-        self._seconds = 0.0  # of the finished epochs
         given = [flag for flag in flags.argv if flag != "--resume"]
         command = shlex.join(["python", shown(Path(script)), *given])
         go_on = shlex.join(["python", os.path.relpath(script), *given, "--resume"])
@@ -99,12 +95,9 @@ class Run(Record):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return x_train, y_train, x_test, y_test on the run's device.
 
-        Images are (n, c, h, w), uint8 of 0 to 255 or floats; labels are (n,) int64.
-
-        Args:
-            shape: channels, height and width of the images that the network takes.
-            classes: the number of its logits.
-            arrays: the four, as arrays or tensors, in place of the files in `--data`.
+        Images are (n, c, h, w), uint8 of 0 to 255 or floats; labels are (n,) int64. The network
+        takes images of a shape, (c, h, w), and tells so many classes. `arrays` are the four, as
+        arrays or tensors, in place of the files in `--data`.
         """
         try:
             loaded = load(self.flags.data if arrays is None else arrays, shape, classes)
@@ -121,9 +114,6 @@ class Run(Record):
         self.header |= {"shape": shape, "classes": list(names), "images": len(tensors[0])}
         self.header |= {"tested": len(tensors[2]), "test set": self.tested}
         self.steps = self.flags.epochs * -(-len(tensors[0]) // self.flags.batch_size)  # rounded up
-        self._checksum = 0
-        for tensor in tensors:
-            self._checksum = zlib.crc32(tensor.contiguous().numpy().data, self._checksum)
         x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
         return x_train, y_train, x_test, y_test
 
@@ -164,9 +154,7 @@ class Run(Record):
             self.figures.append({"epoch": epoch})
             yield epoch
             self.figures[-1]["seconds"] = time.perf_counter() - start
-            self._seconds += self.figures[-1]["seconds"]
-            progress = {"epoch": epoch, "settings": self._settings(), "seconds": self._seconds}
-            progress |= {"figures": self.figures, "lines": self.lines}
+            progress = {"settings": self._settings(), "figures": self.figures, "lines": self.lines}
             save_state(path, parts, self.device, progress)
             self.save_figures()
 
@@ -175,12 +163,8 @@ class Run(Record):
     ) -> None:
         """Log accuracy, time and mismatches; write the picture of the mismatches and the weights.
 
-        Args:
-            model: the trained network.
-            x_test: (n, c, h, w) uint8 or floats.
-            y_test: (n,) int64.
-            temperature: predict.py divides the logits by it to calibrate its probabilities.
-            unsure: predict.py answers "?" where the probability is lower.
+        Images are (n, c, h, w), uint8 or floats, labels (n,) int64. predict.py divides the logits
+        by the temperature, and answers "?" where the probability is below `unsure`.
         """
         logits = predict(model, x_test)
         predicted, actual = logits.argmax(1).cpu().numpy(), y_test.cpu().numpy()
@@ -198,7 +182,8 @@ class Run(Record):
 
     def log_time(self) -> dict[str, float]:
         """Log the seconds of all epochs and the peak memory; return them by name."""
-        seconds, peak = self._seconds, peak_memory(self.device)
+        seconds = sum(epoch["seconds"] for epoch in self.figures)
+        peak = peak_memory(self.device)
         if self.figures:
             text = f"seconds: {seconds:.1f} in all, {seconds / len(self.figures):.2f} an epoch"
             self.log(f"{text}, {peak:,.0f} MB at the peak")
@@ -206,11 +191,10 @@ class Run(Record):
 
     def _settings(self) -> dict[str, str]:
         """Return what must be the same for a run to be resumed, as texts."""
-        names = ("epochs", "batch_size", "lr", "seed", "limit", "validate", "weights")
+        names = ("epochs", "batch_size", "lr", "seed", "data", "limit", "validate", "weights")
         settings = {f"--{name.replace('_', '-')}": vars(self.flags)[name] for name in names}
         for name in ("device", "precision", "threads", "judge"):
             settings[name] = self.header.get(name)
-        settings["data of check sum"] = self._checksum
         networks = {k: part for k, part in self._parts.items() if isinstance(part, nn.Module)}
         return {name: str(value) for name, value in {**settings, **networks}.items()}
 
@@ -222,10 +206,10 @@ class Run(Record):
         state = load_state(path, self._parts, self.device, self._settings())
         figures = self.path(".json")
         finished = figures.exists() and json.loads(figures.read_bytes())["final"]
-        if state["epoch"] == self.flags.epochs and finished:
+        if len(state["figures"]) == self.flags.epochs and finished:
             print(f"{self.name}: finished already, see {shown(self.path('.log'))}", file=sys.stderr)
             raise SystemExit(0)
-        self._seconds, self.figures, self.lines = state["seconds"], state["figures"], state["lines"]
+        self.figures, self.lines = state["figures"], state["lines"]
         self.save_log()
         print("\n".join(self.lines), flush=True)
-        return int(state["epoch"]) + 1
+        return len(self.figures) + 1

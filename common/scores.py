@@ -46,16 +46,11 @@ class Judge:
     def __init__(
         self, run: Run, kind: type[nn.Sequential], x_train: Tensor, x_test: Tensor, y_test: Tensor
     ) -> None:
-        """Load the weights in `out/conv.pt`, look at the real images, describe it in the header.
+        """Load the weights in `out/conv.pt` into a classifier of a kind; look at the real images.
 
-        If the weights are missing or useless, a line on stderr says so, and there are no scores.
-
-        Args:
-            run: the GAN's.
-            kind: the classifier's class.
-            x_train: (n, c, h, w) uint8; the first 10,000 are used, as many as are generated.
-            x_test: (n, c, h, w) uint8.
-            y_test: (n,) int64.
+        Images are (n, c, h, w) uint8, labels (n,) int64. The first 10,000 of x_train are used, as
+        many as are generated. If the weights are missing or useless, a line on stderr says so, and
+        there are no scores.
         """
         path, x_train = run.out / "conv.pt", x_train[:10_000]
         self._run, self._layers = run, list[nn.Module]()
