@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.errors import InputError, diverged
+from common.errors import DIVERGED, InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -80,13 +80,10 @@ def finite(states: Any) -> bool:
 def save_state(
     path: Path, parts: Mapping[str, Any], device: torch.device, progress: Mapping[str, Any]
 ) -> None:
-    """Write the states of parts (models, optimizers ...) and of the random numbers, and progress.
-
-    If the parts are not finite, FloatingPointError is raised; an older checkpoint is still there.
-    """
+    """Write progress and the states of parts and random numbers; InputError if not finite."""
     states = {name: part.state_dict() for name, part in parts.items()}
     if not finite(states):
-        raise diverged()
+        raise InputError(DIVERGED)
     random = [torch.get_rng_state()]
     if device.type != "cpu":
         random.append(torch.get_device_module(device).get_rng_state(device))

@@ -27,11 +27,10 @@ def fetch(
     files: Mapping[str, str] = FILES,
     timeout: float = 30,
 ) -> None:
-    """Download files, given by name and SHA-256, into a folder, which must exist.
+    """Download files, given by name and SHA-256, into a folder; OSError if no mirror delivers.
 
     Where a mirror, an address that ends in `/`, fails or is silent for `timeout` seconds, the next
-    one goes on. Files are written when all have arrived. If no mirror delivers, or the folder
-    cannot be written to, OSError is raised, and the folder is as it was.
+    one goes on. Files are written when all have arrived.
     """
     arrived, failures = dict[str, bytes](), []
     for mirror in mirrors:
@@ -51,10 +50,5 @@ def fetch(
             f"cannot fetch MNIST into {folder}: {'; '.join(failures)};"
             f" try again, or put {', '.join(files)} there by hand"
         )
-    try:
-        for name, content in arrived.items():
-            write_whole(folder / name, content)
-    except OSError:
-        for name in arrived:
-            (folder / name).unlink(missing_ok=True)
-        raise
+    for name, content in arrived.items():
+        write_whole(folder / name, content)

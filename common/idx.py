@@ -25,9 +25,8 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Return the array in an IDX file, which is gzipped if its name ends in `.gz`.
 
-    The array is writable, in native byte order, and has the header's shape and type: uint8, int8,
-    int16, int32, float32 or float64. If the file is not IDX, truncated or damaged, InputError is
-    raised.
+    The array is writable, in native byte order, and has the header's shape and type. If the file is
+    not IDX, truncated or damaged, InputError is raised.
     """
     path = Path(path)
     content = path.read_bytes()
@@ -52,10 +51,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
-    """Write an array to an IDX file, whole or not at all, gzipped if its name ends in `.gz`.
-
-    If IDX has no such element type, for instance int64, InputError is raised.
-    """
+    """Write an array to an IDX file, gzipped if it ends in `.gz`; InputError for other types."""
     path, dtype = Path(path), array.dtype.newbyteorder(">")
     codes = [code for code, known in TYPES.items() if np.dtype(known) == dtype]
     if not codes or not array.ndim:

@@ -19,8 +19,8 @@ from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 
 from common.errors import InputError
-from common.grid import SIDE
 from common.ink import Floats, bounds, find_ink, usual_size
+from common.mnist import SIDE
 
 BOX = 20  # pixels, the longer side of a digit
 DETAIL = 10  # pixels for one of MNIST's, while strokes are widened

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from common.checkpoint import save, write_whole
-from common.errors import diverged
+from common.errors import DIVERGED, InputError
 from common.flags import shown
 
 
@@ -36,12 +36,9 @@ class Record:
         return self.out / (self.name + ending)
 
     def log(self, line: str = "", **figures: float) -> None:
-        """Print a line, add it to `NAME.log`, and keep the epoch's figures for `NAME.json`.
-
-        If a figure is infinite or not a number, FloatingPointError is raised.
-        """
+        """Print and log a line, keep the epoch's figures; InputError if one is not finite."""
         if not all(map(math.isfinite, figures.values())):
-            raise diverged()
+            raise InputError(DIVERGED)
         print(line, flush=True)
         self.lines.append(line)
         self.save_log()

@@ -1,8 +1,10 @@
 """One training run: its seed, device, data, epochs and checkpoints."""
 
+import ctypes
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 import time
@@ -18,10 +20,9 @@ from torch.optim.swa_utils import AveragedModel
 from common.batches import accuracy, predict
 from common.checkpoint import finite, load_state, load_weights, save_state
 from common.data import MisfitError, load
-from common.errors import InputError, clear_errors, diverged
+from common.errors import DIVERGED, InputError, clear_errors
 from common.flags import choose_precision, device_name, shown
-from common.grid import mismatch_grid, mismatch_lines, mismatches
-from common.memory import keep_freed_memory, peak_memory
+from common.mnist import mismatch_grid, mismatch_lines, mismatches
 from common.record import Record
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -87,7 +88,7 @@ class Run(Record):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         states = {name: part.state_dict() for name, part in self._parts.items()}
         if kind is RuntimeError and not finite(states):  # torch's cross entropy has met a NaN
-            kind, error = FloatingPointError, diverged()
+            kind, error = InputError, InputError(DIVERGED)
         self._errors.__exit__(kind, error, traceback)
 
     def load(
@@ -118,10 +119,7 @@ class Run(Record):
         return x_train, y_train, x_test, y_test
 
     def place(self, model: Model, load: bool = True) -> Model:
-        """Return the model on the run's device, in channels-last layout: convolutions are faster.
-
-        With `load`, `--weights` and `--evaluate` load weights into it.
-        """
+        """Return the model on the run's device, channels last; `load` lets flags load weights."""
         if load and (self.flags.weights or self.flags.evaluate):
             load_weights(model, self.flags.weights or self._trained)
         model.to(self.device)
@@ -213,3 +211,27 @@ class Run(Record):
         self.save_log()
         print("\n".join(self.lines), flush=True)
         return len(self.figures) + 1
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next step.
+
+    By default it returns large blocks to the system, and each step pays for their pages again.
+    Source: mallopt(3). Elsewhere than with glibc nothing happens.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # malloc.h
+        libc.mallopt(mmap_threshold, 16 * 2**20)  # bytes: SimpNet would keep too much
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Return the most memory that this process has held, in MB; 0 where it is not known.
+
+    On cuda and xpu this is the memory of the tensors on the device.
+    """
+    status = Path("/proc/self/status")
+    if device.type in ("cuda", "xpu"):
+        return torch.get_device_module(device).max_memory_allocated(device) / 2**20
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) / 2**10 if found else 0.0

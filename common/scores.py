@@ -10,7 +10,7 @@ from common.batches import accuracy, draw, scaled
 from common.checkpoint import load_weights, write_whole
 from common.errors import InputError
 from common.flags import shown
-from common.grid import makegrid
+from common.mnist import makegrid
 from common.run import Run
 
 # Each score's title and unit.

@@ -25,7 +25,7 @@ from common.batches import draw
 from common.checkpoint import load_weights, write_whole
 from common.errors import InputError, clear_errors
 from common.flags import find_device, positive, script_parser, shown
-from common.grid import makegrid
+from common.mnist import makegrid
 from common.record import Record
 from mnist import cgan, gan
 

@@ -20,8 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.augment import distorted, shifted
-from common.average import renew_batch_norm
-from common.batches import accuracy, batches, predict
+from common.batches import accuracy, batches, predict, renew_batch_norm
 from common.dropout import Dropout
 from common.flags import parse_flags
 from common.run import Run

@@ -150,10 +150,10 @@ X, Y, X_TEST, Y_TEST = small()
         (small(shape=(32, 32)), ["(1, 32, 32)", "(1, 28, 28)"]),
         (small(shape=(3, 28, 28)), ["(3, 28, 28)", "(1, 28, 28)"]),
         (small(47), ["47 classes", "10"]),
-        ((X, Y[:-1], X_TEST, Y_TEST), ["train-labels-idx1-ubyte (19,)", "(20, 28, 28)"]),
+        ((X, Y[:-1], X_TEST, Y_TEST), ["y_train uint8 (19,)", "(20, 28, 28)"]),
         ((X, Y, X_TEST[:, :27], Y_TEST), ["(20, 28, 28)", "(10, 27, 28)"]),
-        ((X.astype(np.int32), Y, X_TEST, Y_TEST), ["train-images", "int32"]),
-        ((X, Y, X_TEST[:0], Y_TEST[:0]), ["t10k-images", "(0, 28, 28)"]),
+        ((X.astype(np.int32), Y, X_TEST, Y_TEST), ["x_train int32"]),
+        ((X, Y, X_TEST[:0], Y_TEST[:0]), ["x_test uint8 (0, 28, 28)"]),
         ((X, Y, X_TEST), ["t10k-labels missing"]),
     ],
 )

@@ -8,8 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import label
 
-from common.grid import mismatch_lines
-from common.mnist import digits, makegrid, mismatch_grid, mismatches
+from common.mnist import digits, makegrid, mismatch_grid, mismatch_lines, mismatches
 
 DIGITS = digits()
 BLACK = np.zeros((28, 28), np.uint8)

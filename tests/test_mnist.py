@@ -23,14 +23,13 @@ def test_real_files() -> None:
         assert hashlib.sha256(gzip.decompress(content)).hexdigest() in page
 
 
-@pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (3, 4, 6), (36,)])
+@pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (3, 4, 6)])
 def test_showdigit(shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]) -> None:
     images: NDArray[np.uint8] = np.zeros((2, *shape), np.uint8)
     images[0] += 1
     images[1].flat[[1, -1]] = 7, 255  # in the first channel and in the last
     showdigit(images, [4, 7], 1)
-    height = 6 if len(shape) == 1 else 4
-    expected = ["7", " *    ", *["      "] * (height - 2), "     *"]
+    expected = ["7", " *    ", "      ", "      ", "     *"]
     assert capsys.readouterr().out.splitlines() == expected
     showdigit(images, [4, 7])
     assert capsys.readouterr().out[0] in "47"

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from common.augment import distorted, shifted
-from common.average import renew_batch_norm
-from common.batches import batches, pixels, scaled
+from common.batches import batches, pixels, renew_batch_norm, scaled
 from common.dropout import Dropout
 from mnist import cgan, conv, gan, linear, logit, lstm, simple, swa, wsimple
 
