@@ -26,7 +26,7 @@ from common.errors import InputError, clear_errors
 from common.flags import ROOT, script_parser, shown
 
 RESULTS = ROOT / "mnist/results"
-ORDER = ("logit", "linear", "conv", "swa", "simple", "wsimple", "lstm", "gan", "cgan")
+ORDER = ("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "gan", "cgan")
 FIGURES = {  # titles and formats by name, the most telling first
     "accuracy": ("test accuracy", "{:.2f}%"),
     "misread": ("misread", "{:,} of {:,}"),

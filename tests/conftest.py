@@ -32,6 +32,7 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
     "logit": ["--epochs", "6", "--batch-size", "2"],
     "linear": ["--epochs", "4", "--batch-size", "5"],
     "conv": ["--epochs", "4", "--limit", "240", "--batch-size", "20"],
+    "fast": ["--epochs", "4", "--limit", "240", "--batch-size", "20"],
     "swa": ["--epochs", "5", "--limit", "240", "--batch-size", "20"],
     "simple": ["--epochs", "3", "--limit", "30", "--batch-size", "12"],
     "wsimple": ["--epochs", "5", "--limit", "20", "--batch-size", "8"],

@@ -10,10 +10,12 @@ from torch import nn
 from common.augment import distorted, shifted
 from common.batches import batches, pixels, renew_batch_norm, scaled
 from common.dropout import Dropout
-from mnist import cgan, conv, gan, linear, logit, lstm, simple, swa, wsimple
+from mnist import cgan, conv, fast, gan, linear, logit, lstm, simple, swa, wsimple
+
+SCRIPTS = [logit, linear, conv, fast, swa, simple, wsimple, lstm, gan, cgan]
 
 
-@pytest.mark.parametrize("script", [logit, linear, conv, swa, simple, wsimple, lstm, gan, cgan])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_networks_have_the_stated_parameters(script: ModuleType) -> None:
     classes = [x for x in vars(script).values() if isinstance(x, type)]
     networks = [x for x in classes if issubclass(x, nn.Module) and x.__module__ == script.__name__]

@@ -1,0 +1,80 @@
+"""A small network, few large steps, one epoch: what a second of training can learn.
+
+python mnist/fast.py     # 98.97 ± 0.06 % (20 seeds) in 0.14 of conv.py's first epoch (7 pairs)
+
+Without an idea: seconds / ours, timed in steps of 250, and held-out accuracy (10 seeds). Ours:
+98.87 ± 0.08 %. The seconds include the test after the epoch: each image once, in float32.
+crop to 24 x 24   1.11  98.94 % | label smoothing  1.00  98.58 % | bfloat16         1.15  98.91 %
+stride of 2       1.21  98.98 % | second beta 0.9  1.00  98.71 % | 16, not 32 maps  1.16  99.00 %
+400, not 125      2.10  99.04 % | linear, not cos  1.00  98.81 % | 1 batch norm, 2  1.06  98.88 %
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.batches import accuracy, batches, predict
+from common.flags import parse_flags
+from common.run import Run
+
+
+class FastNet(nn.Sequential):
+    """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 71,130 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.ZeroPad2d(-2),  # 1 x 24 x 24: the two pixels at each edge are nearly always blank
+            nn.Conv2d(1, 16, 5, stride=2),  # 16 x 10 x 10: a quarter of the positions
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3),  # 16 x 8 x 8
+            nn.MaxPool2d(2),  # 16 x 4 x 4: pooled first, there is less to normalize
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Flatten(),  # 256
+            nn.Linear(256, 256),
+            nn.ReLU(),
+            nn.Linear(256, 10),
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    flags = parse_flags(argv, __doc__, epochs=1, batch_size=400, lr=0.03)
+    with Run(__file__, flags, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
+        model = run.place(FastNet())
+        betas = (0.9, 0.9)  # in 150 steps, AdamW has to forget the first gradients soon
+        optimizer = AdamW(model.parameters(), flags.lr, betas, weight_decay=0.05, fused=True)
+        steps = max(run.steps, 11)  # of 10 steps in all, OneCycleLR would divide by zero
+        schedule = OneCycleLR(optimizer, flags.lr, steps, pct_start=0.1, anneal_strategy="linear")
+
+        for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
+            lr = optimizer.param_groups[0]["lr"]
+            losses = []
+            model.train()
+            for images, labels in batches(x_train, y_train, flags.batch_size):
+                with run.autocast:
+                    logits = model(images)
+                loss = cross_entropy(logits.float(), labels, label_smoothing=0.1)  # in float32
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.detach())
+            train_loss = torch.stack(losses).mean().item()
+            correct = accuracy(predict(model, x_test), y_test)
+            line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
+            line += f"  test accuracy: {correct:5.2f}%"
+            run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
+
+        run.finish(model, x_test, y_test, temperature=0.46, unsure=0.67)
+
+
+if __name__ == "__main__":
+    main()
