@@ -99,7 +99,7 @@ def run(trials: list[Trial], jobs: int, first: Trial) -> None:
                     write_whole(trial.folder / "conv.pt", judge)
                 command = [sys.executable, str(ROOT / f"mnist/{trial.words[0]}.py")]
                 command += [*threads, *trial.words[1:], "--seed", str(trial.seed)]
-                command += ["--out", str(trial.folder), "--resume"]
+                command += ["--out", os.path.relpath(trial.folder), "--resume"]
                 child = Popen(command, env=environment, stdout=DEVNULL, stderr=PIPE)
                 running.append((trial, child))
             for trial, child in [pair for pair in running if pair[1].poll() is not None]:
