@@ -48,7 +48,6 @@ FORMS: dict[str, tuple[Callable[[Pixels], Image.Image], str]] = {
     "blue on white": (lambda image: colored(image, (40, 60, 170), (250, 250, 245)), "jpg"),
     "red on as bright a green": (lambda image: colored(image, (200, 0, 0), (0, 102, 0)), "png"),
     "black on nothing": (on_nothing, "png"),
-    "16 bits": (lambda i: Image.fromarray(np.asarray(enlarged(i)).astype(np.uint16) * 257), "png"),
     "cmyk": (lambda image: enlarged(255 - image).convert("CMYK"), "jpg"),
 }
 

@@ -57,8 +57,8 @@ def test_results_are_those_published() -> None:
         figures = []
         for name in finals[0].keys() & {"accuracy", "asked", "distance"}:
             values = [final[name] for final in finals]
-            figures.append(f"{math.floor(round(100 * fmean(values), 6)) / 100:.2f}")
-            figures += [f"{stdev(values):.2f}"] if len(values) > 1 else []
+            parts = [fmean(values), stdev(values)] if len(values) > 1 else values
+            figures += [f"{math.floor(round(100 * part, 6)) / 100:.2f}" for part in parts]
         assert sorted(re.findall(r"\d+\.\d+", result)) == sorted(figures), script
 
 
