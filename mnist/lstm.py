@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             line += f"  test accuracy: {correct:5.2f}%"
             run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
 
-        run.finish(model, x_test, y_test, temperature=1.607, unsure=0.63)
+        run.finish(model, x_test, y_test, temperature=1.422, unsure=0.795)
 
 
 if __name__ == "__main__":

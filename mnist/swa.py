@@ -3,7 +3,7 @@
 python mnist/swa.py                  # 50 epochs, the last 20 averaged
 python mnist/swa.py --epochs 5       # the last 2 averaged
 
-Test accuracy after 50 epochs: 99.53 % (seed 0, mnist/results/swa), a little lower than conv.py's.
+Test accuracy after 50 epochs: 99.62 ± 0.02 % (2 seeds, mnist/results/swa); conv.py: 99.58 ± 0.04 %.
 Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization",
 https://arxiv.org/abs/1803.05407
 """
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         if not flags.evaluate:
             run.log(f"last weights: {run.figures[-1]['accuracy']:.2f}% test accuracy")
             run.log(f"average weights of epochs {regular_epochs + 1} to {flags.epochs}:")
-        run.finish(averaged.module, x_test, y_test, temperature=0.48, unsure=0.82)
+        run.finish(averaged.module, x_test, y_test, temperature=0.546, unsure=0.84)
 
 
 if __name__ == "__main__":
