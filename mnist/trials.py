@@ -5,8 +5,7 @@ python mnist/trials.py logit linear --seeds 10 --jobs 2      # two runs at once,
 torchrun --nproc-per-node 2 mnist/trials.py conv --seeds 8   # several machines: a shared --out
 
 Each run is a program of its own and writes to OUT/COMMAND/seed-N. The same command continues an
-interrupted study; finished runs stay as they are. mnist/out/conv.pt judges GANs. Results:
-OUT/trials.log, trials.json, trials.png.
+interrupted study. mnist/out/conv.pt judges GANs. Results: OUT/trials.log, trials.json, trials.png.
 """
 
 import json
@@ -24,7 +23,6 @@ from subprocess import DEVNULL, PIPE, Popen
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from scipy.stats import t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -147,14 +145,14 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
             lines[-1] += f"; difference from {earlier}: {mean:+.3f}"
             lines[-1] += f", 95% interval {mean - reach:+.3f} to {mean + reach:+.3f}"
     print("\n".join(lines))
-    write_whole(out / "trials.log", "".join(f"{line}\n" for line in lines).encode())
+    write_whole(out / "trials.log", "\n".join([*lines, ""]).encode())
     write_whole(out / "trials.json", json.dumps({key: results}, indent=1).encode())
     figure = Figure(figsize=(6.4, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.hist(columns, bins=30, label=names)
     axes.set(xlabel=f"{key} {unit}", ylabel="seeds")
     figure.legend(loc="outside upper center")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.locator_params("y", integer=True)
     figure.savefig(out / "trials.png")
 
 
