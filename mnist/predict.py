@@ -168,10 +168,7 @@ def find_pictures(name: str) -> list[Path]:
 
 
 def fit_temperature(logits: Tensor, y: Tensor) -> float:
-    """Return the number by which to divide logits so that their cross entropy is lowest.
-
-    Logits are (n, classes), labels y (n,). Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599
-    """
+    """Return what to divide logits, (n, classes), by to calibrate them (Guo et al. 2017)."""
     if bool((logits.argmax(1) == y).all()):
         return 1.0  # the lower, the better
 
