@@ -96,9 +96,9 @@ class Run(Record):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return x_train, y_train, x_test, y_test on the run's device.
 
-        Images are (n, c, h, w), uint8 of 0 to 255 or floats; labels are (n,) int64. Shape, (c, h, w),
-        and classes are what the network takes. `arrays` are the four, as arrays or tensors, in
-        place of the files in `--data`.
+        Images are (n, c, h, w), uint8 of 0 to 255 or floats; labels are (n,) int64. Shape and
+        classes are what the network takes. `arrays` are the four, as arrays or tensors, in place of
+        the files in `--data`.
         """
         try:
             loaded = load(self.flags.data if arrays is None else arrays, shape, classes)
@@ -119,7 +119,7 @@ class Run(Record):
         return x_train, y_train, x_test, y_test
 
     def place(self, model: Model, load: bool = True) -> Model:
-        """Return the model on the run's device, channels last; with `load`, it takes `--weights`."""
+        """Return the model on the run's device, channels last; with `load`, take `--weights`."""
         if load and (self.flags.weights or self.flags.evaluate):
             load_weights(model, self.flags.weights or self._trained)
         model.to(self.device)
