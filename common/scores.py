@@ -1,4 +1,4 @@
-"""How good generated digits are, as a trained classifier sees them; the end of a GAN's run."""
+"""Scores of generated digits by a trained classifier, and the end of a generator's run."""
 
 import sys
 
@@ -107,8 +107,8 @@ class Judge:
         return scores
 
 
-def finish_gan(run: Run, generator: nn.Module, judge: Judge, *inputs: Tensor) -> None:
-    """Write a GAN's GIF, weights and final figures; log paths and time.
+def finish_generator(run: Run, generator: nn.Module, judge: Judge, *inputs: Tensor) -> None:
+    """Write a generator's GIF, weights and final figures; log paths and time.
 
     With `--evaluate`, draw the first 100 `inputs` (see `Judge.log_scores`) and score all.
     """

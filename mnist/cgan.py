@@ -28,7 +28,7 @@ from common.checkpoint import write_whole
 from common.flags import parse_flags
 from common.mnist import makegrid
 from common.run import Run
-from common.scores import Judge, finish_gan
+from common.scores import Judge, finish_generator
 from mnist.conv import ConvNet
 
 
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
             judge.log_scores(averaged.module, latent, asked)
 
         write_whole(run.path(".txt"), f"{generator}\n{discriminator}\n".encode())
-        finish_gan(run, averaged.module, judge, latent, asked)
+        finish_generator(run, averaged.module, judge, latent, asked)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from common.checkpoint import write_whole
 from common.flags import parse_flags
 from common.mnist import makegrid
 from common.run import Run
-from common.scores import Judge, finish_gan
+from common.scores import Judge, finish_generator
 from mnist.conv import ConvNet
 
 
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
             judge.log_scores(averaged.module, latent)
 
         write_whole(run.path(".txt"), f"{generator}\n{discriminator}\n".encode())
-        finish_gan(run, averaged.module, judge, latent)
+        finish_generator(run, averaged.module, judge, latent)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,10 @@ from common.errors import InputError, clear_errors
 from common.flags import ROOT, script_parser, shown
 
 RESULTS = ROOT / "mnist/results"
-ORDER = ("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "gan", "cgan")
+ORDER = [
+    *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct"),
+    *("gan", "cgan"),
+]
 FIGURES = {  # titles and formats by name, the most telling first
     "accuracy": ("test accuracy", "{:.2f}%"),
     "misread": ("misread", "{:,} of {:,}"),
@@ -70,9 +73,8 @@ class Run(NamedTuple):
         return self.path.with_name(self.path.stem + ending)
 
     def frames(self) -> list[tuple[float, Path]]:
-        """Return epochs and pictures of a GAN's digits; other runs have none."""
-        epochs = [row["epoch"] for row in self.epochs if "generator_loss" in row]
-        paths = [(epoch, self.file(f"{epoch:02}.png")) for epoch in epochs]
+        """Return epochs and pictures of generated digits; a classifier has none."""
+        paths = [(row["epoch"], self.file(f"{row['epoch']:02}.png")) for row in self.epochs]
         return [(epoch, path) for epoch, path in paths if path.exists()]
 
     def figures(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ python mnist/trials.py logit linear --seeds 10 --jobs 2      # two runs at once,
 torchrun --nproc-per-node 2 mnist/trials.py conv --seeds 8   # several machines: a shared --out
 
 Each run is a program of its own and writes to OUT/COMMAND/seed-N. The same command continues an
-interrupted study. mnist/out/conv.pt judges GANs. Results: OUT/trials.log, trials.json, trials.png.
+interrupted study. mnist/out/conv.pt judges generated digits. Results: OUT/trials.log, .json, .png.
 """
 
 import json
@@ -53,15 +53,14 @@ def main(argv: list[str] | None = None) -> None:
     add("commands", nargs="+", type=shlex.split, metavar="COMMAND", help="script and flags, quoted")
     add("--seeds", type=count, default=3, metavar="N", help="seeds from 0 on (default: 3)")
     add("--jobs", type=count, default=1, metavar="N", help="parallel runs (default: 1)")
-    add(
-        "--out", type=Path, default=out, metavar="DIR", help="folder for the runs and their results"
-    )
+    add("--out", type=Path, default=out, metavar="DIR", help="folder for runs and results")
     flags = parser.parse_args(argv)
     names = [words[0] if words else "" for words in flags.commands]
     if missing := [name for name in names if not (ROOT / f"mnist/{name}.py").exists()]:
         parser.error(f"there is no mnist/{missing[0]}.py")
-    if len({"gan" in name for name in names}) > 1:
-        parser.error("a GAN's distance cannot be compared with a classifier's accuracy")
+    judged = ["common.scores" in (ROOT / f"mnist/{name}.py").read_text() for name in names]
+    if any(judged) and not all(judged):
+        parser.error("generated digits' distance cannot be compared with a classifier's accuracy")
     runs = {flags.out / re.sub(r"[^\w.]+", "-", " ".join(words)): words for words in flags.commands}
     if len(runs) < len(names):
         parser.error("two commands are the same, or nearly so")
@@ -72,14 +71,15 @@ def main(argv: list[str] | None = None) -> None:
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     with clear_errors("trials", "; the same command continues"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # torchrun ends processes so
-        run([trial for row in trials[rank::processes] for trial in row], flags.jobs, trials[0][0])
+        share = [trial for row in trials[rank::processes] for trial in row]
+        run(share, flags.jobs, trials[0][0], all(judged))
         if rank == 0:
             while not all(trial.figures().get("final") for row in trials for trial in row):
                 time.sleep(1)
             report(trials, flags.out, sys.argv[1:] if argv is None else argv)
 
 
-def run(trials: list[Trial], jobs: int, first: Trial) -> None:
+def run(trials: list[Trial], jobs: int, first: Trial, judged: bool) -> None:
     """Run the trials, `jobs` at once; if one fails, or at Ctrl-C, end all that are running.
 
     If MNIST has to be fetched, `first` does it: the others begin when it has its data.
@@ -92,7 +92,7 @@ def run(trials: list[Trial], jobs: int, first: Trial) -> None:
         while waiting or running:
             if waiting and len(running) < jobs and (waiting[0] is first or first.figures()):
                 trial = waiting.pop(0)
-                if "gan" in trial.words[0]:
+                if judged:
                     judge = (ROOT / "mnist/out/conv.pt").read_bytes()
                     write_whole(trial.folder / "conv.pt", judge)
                 command = [sys.executable, str(ROOT / f"mnist/{trial.words[0]}.py")]
@@ -117,7 +117,7 @@ def run(trials: list[Trial], jobs: int, first: Trial) -> None:
 def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
     """Print and save what finished trials, one row a seed, have shown."""
     runs = [[trial.figures() for trial in row] for row in trials]
-    key, unit = ("distance", "") if "gan" in trials[0][0].words[0] else ("accuracy", "%")
+    key, unit = ("accuracy", "%") if "accuracy" in runs[0][0]["final"] else ("distance", "")
     results = dict[str, list[float]]()
     for trial, column in zip(trials[0], zip(*runs, strict=True), strict=True):
         name = shlex.join(trial.words)

@@ -34,7 +34,7 @@ from tests.conftest import (
 WITH_LOSS = "{epoch:3}.  loss: {loss:8.6f}  test: {test_loss:.4f}  accuracy: {accuracy:5.2f}%"
 WITH_RATE = "{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}  test accuracy: {accuracy:5.2f}%"
 FORMS = {"logit": WITH_LOSS, "linear": WITH_LOSS}
-FORMS |= dict.fromkeys(["conv", "fast", "swa", "simple", "wsimple", "lstm"], WITH_RATE)
+FORMS |= dict.fromkeys(["conv", "fast", "swa", "simple", "wsimple", "lstm", "cct"], WITH_RATE)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -85,7 +85,7 @@ def test_training_learns(trained_conv: Path, tmp_path: Path) -> None:
     assert figures(trained_conv.parent, "conv")["final"]["accuracy"] > 94
 
 
-@pytest.mark.parametrize("name", ["conv", "fast", "swa", "simple", "wsimple", "lstm"])
+@pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name] == WITH_RATE])
 @pytest.mark.parametrize("images", [1, 5])
 def test_a_run_of_a_few_steps(name: str, images: int, train: Train, tmp_path: Path) -> None:
     """A schedule divides by zero where its rising part is a single step long."""
