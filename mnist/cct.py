@@ -3,6 +3,8 @@
 python mnist/cct.py                  # 40 epochs
 python mnist/cct.py --epochs 4       # a first look
 
+A run of 40 epochs reads 99.50 % of 10,000 held-out training images
+(mnist/results/cct/held-out.log). No run on the test images is published yet.
 Hassani et al. 2021, "Escaping the Big Data Paradigm with Compact Transformers",
 https://arxiv.org/abs/2104.05704: this is their CCT-2/3x2, with batch norm.
 """
