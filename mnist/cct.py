@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
             line += f"  test accuracy: {correct:5.2f}%"
             run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
 
-        run.finish(model, x_test, y_test, temperature=1.0, unsure=0.8)
+        run.finish(model, x_test, y_test, temperature=0.802, unsure=0.951)
 
 
 if __name__ == "__main__":
