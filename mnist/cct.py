@@ -1,12 +1,12 @@
 """A compact convolutional transformer: convolutions make tokens, attention relates them.
 
-python mnist/cct.py                  # 40 epochs
+python mnist/cct.py                  # 20 epochs
 python mnist/cct.py --epochs 4       # a first look
 
-A run of 40 epochs reads 99.50 % of 10,000 held-out training images
-(mnist/results/cct/held-out.log). No run on the test images is published yet.
 Hassani et al. 2021, "Escaping the Big Data Paradigm with Compact Transformers",
-https://arxiv.org/abs/2104.05704: this is their CCT-2/3x2, with batch norm.
+https://arxiv.org/abs/2104.05704. Their CCT-2/3x2 has two convolutions and no batch norm. Here more
+convolutions make the tokens. Twelve epochs read 99.66 % of 10,000 held-out training images
+(mnist/results/cct/held-out.txt). No run on the test images is published yet.
 """
 
 import sys
@@ -25,6 +25,17 @@ from common.batches import accuracy, batches, predict
 from common.dropout import Dropout
 from common.flags import parse_flags
 from common.run import Run
+
+
+class Convolution(nn.Sequential):
+    """A 3 x 3 convolution of maps (n, inputs, h, w) to (n, outputs, h, w), normalized."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
 
 
 class Attention(nn.Module):
@@ -50,11 +61,8 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.attention = nn.Sequential(
-            nn.LayerNorm(width),
-            Attention(width, heads),
-            Dropout(dropout),
-        )
+        attention = Attention(width, heads)
+        self.attention = nn.Sequential(nn.LayerNorm(width), attention, Dropout(dropout))
         self.network = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, width),
@@ -69,38 +77,34 @@ class Layer(nn.Module):
 
 
 class CCT(nn.Module):
-    """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 281,035 parameters."""
+    """Images (n, 1, 28, 28) from -1 to 1 to logits (n, 10); 288,971 parameters."""
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
         self.tokenize = nn.Sequential(
-            nn.Conv2d(1, 64, 3, padding=1, bias=False),  # 64 x 28 x 28
-            nn.BatchNorm2d(64),
-            nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, padding=1),  # 64 x 14 x 14
-            nn.Conv2d(64, 128, 3, padding=1, bias=False),  # 128 x 14 x 14
-            nn.BatchNorm2d(128),
-            nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, padding=1),  # 128 x 7 x 7
-            nn.Flatten(2),  # 128 x 49
+            Convolution(1, 32),  # 32 x 28 x 28
+            Convolution(32, 32),
+            nn.MaxPool2d(3, stride=2, padding=1),  # 32 x 14 x 14
+            Convolution(32, 64),
+            Convolution(64, 64),
+            nn.MaxPool2d(3, stride=2, padding=1),  # 64 x 7 x 7
+            Convolution(64, 112),  # 112 x 7 x 7
+            nn.Flatten(2),  # 112 x 49
         )
-        self.position = nn.Parameter(0.02 * torch.randn(49, 128))
-        self.encode = nn.Sequential(
-            Layer(128, 2, dropout),
-            Layer(128, 2, dropout),
-            nn.LayerNorm(128),
-        )
-        self.weigh = nn.Linear(128, 1)
-        self.decode = nn.Linear(128, 10)
+        self.position = nn.Parameter(0.02 * torch.randn(49, 112))
+        layers = Layer(112, 2, dropout), Layer(112, 2, dropout)
+        self.encode = nn.Sequential(*layers, nn.LayerNorm(112))
+        self.weigh = nn.Linear(112, 1)
+        self.decode = nn.Linear(112, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens = self.encode(self.tokenize(images).transpose(1, 2) + self.position)  # n x 49 x 128
+        tokens = self.encode(self.tokenize(images).transpose(1, 2) + self.position)  # n x 49 x 112
         share = self.weigh(tokens).softmax(1)  # n x 49 x 1: how much each token says
         return self.decode((share * tokens).sum(1))
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=40, batch_size=125, lr=0.002)
+    flags = parse_flags(argv, __doc__, epochs=20, batch_size=125, lr=0.002)
     with Run(__file__, flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(CCT())
@@ -114,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
             model.train()
             for images, labels in batches(x_train, y_train, flags.batch_size):
                 with run.autocast:
-                    logits = model(distorted(images))
+                    logits = model(distorted(images, 0.1))
                 loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)  # in float32
                 optimizer.zero_grad()
                 loss.backward()
@@ -127,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
             line += f"  test accuracy: {correct:5.2f}%"
             run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
 
-        run.finish(model, x_test, y_test, temperature=0.802, unsure=0.951)
+        run.finish(model, x_test, y_test, temperature=0.783, unsure=0.941)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from common.flags import ROOT, script_parser, shown
 RESULTS = ROOT / "mnist/results"
 ORDER = [
     *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct"),
-    *("gan", "cgan"),
+    *("gan", "cgan", "flow"),
 ]
 FIGURES = {  # titles and formats by name, the most telling first
     "accuracy": ("test accuracy", "{:.2f}%"),

@@ -1,4 +1,4 @@
-"""Draw digits with a generator that cgan.py or gan.py has trained.
+"""Draw digits with a generator that cgan.py, flow.py or gan.py has trained.
 
 python mnist/sample.py 2026                            # mnist/out/sample.png, different each time
 python mnist/sample.py 2026 --seed 7                   # the same each time
@@ -27,11 +27,12 @@ from common.errors import InputError, clear_errors
 from common.flags import find_device, positive, script_parser, shown
 from common.mnist import makegrid
 from common.record import Record
-from mnist import cgan, gan
+from mnist import cgan, flow, gan
 
 # The class of each network, its latent vectors' shape, and whether it is told the digits.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
     "cgan": (cgan.Generator, (100, 1, 1), True),
+    "flow": (flow.Flow, (1, 28, 28), True),
     "gan": (gan.Generator, (100, 1, 1), False),
 }
 
@@ -81,10 +82,9 @@ def main(argv: list[str] | None = None) -> None:
         load_weights(generator, path)
         torch.manual_seed(seed)  # after the network, whose first weights are random numbers, too
         digits = [int(digit) for digit in flags.digits * flags.count]
-        inputs = [torch.randn(width * flags.count, *shape)]
-        inputs += [torch.tensor(digits)] if digits else []
+        latent = torch.randn(width * flags.count, *shape).to(flags.device)
+        inputs = [latent, torch.tensor(digits, device=flags.device)] if digits else [latent]
         float32 = torch.autocast(flags.device.type, enabled=False)
-        inputs = [tensor.to(flags.device) for tensor in inputs]
         images = draw(generator.to(flags.device), float32, *inputs).squeeze(1).cpu().numpy()
         # About 20 digits a row, which ends where DIGITS end.
         columns = width * min(flags.count, max(20 // width, 1))

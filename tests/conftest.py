@@ -40,6 +40,7 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
     "cct": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
     "gan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],  # and a last batch of one
     "cgan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],
+    "flow": ["--epochs", "3", "--limit", "30", "--batch-size", "10"],
 }
 
 

@@ -1,4 +1,4 @@
-"""The two generative scripts: the files of a run, and its steps."""
+"""The three generative scripts: the files of a run, and its steps."""
 
 import re
 from pathlib import Path
@@ -8,26 +8,27 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy
+from torch.nn.functional import binary_cross_entropy, mse_loss
 
 from common.batches import scaled
 from common.mnist import mnist
-from mnist import cgan, gan
+from mnist import cgan, flow, gan
 from tests.conftest import Finished, call_main, figures, files_in
 
 SCRIPTS = {"gan": gan, "cgan": cgan}
-LOSSES = (
+MEDIANS = (
     "Epoch: {epoch:<5}    Median loss for discriminator: {discriminator_loss:.3f}"
     "\tgenerator: {generator_loss:.3f}"
 )
-both = pytest.mark.parametrize("name", SCRIPTS)
+FORMS = {"gan": MEDIANS, "cgan": MEDIANS}
+FORMS |= {"flow": "Epoch: {epoch:<5}    training loss: {loss:.4f}"}
 
 
-@both
+@pytest.mark.parametrize("name", FORMS)
 def test_a_run_leaves_pictures_figures_and_weights(name: str, finished: Finished) -> None:
     out = finished(name)
     pictures = [f"{name}{epoch:02}.png" for epoch in (1, 2, 3)]
-    endings = [".gif", ".json", ".log", ".pt", ".resume.pt", ".txt"]
+    endings = [".gif", ".json", ".log", ".pt", ".resume.pt", *([".txt"] if name in SCRIPTS else [])]
     assert sorted(files_in(out)) == sorted([*pictures, *(name + ending for ending in endings)])
     with Image.open(out / f"{name}.gif") as image:
         assert getattr(image, "n_frames", 1) == 3 and image.info["loop"] == 0
@@ -37,11 +38,11 @@ def test_a_run_leaves_pictures_figures_and_weights(name: str, finished: Finished
                 assert np.array_equal(np.asarray(image.convert("L")), np.asarray(still))
     run, log = figures(out, name), (out / f"{name}.log").read_text()
     lines = [re.sub(r"\d\d:\d\d:\d\d", "", x) for x in re.findall(r"^Epoch: .*", log, re.M)]
-    assert lines == [LOSSES.format(**epoch) for epoch in run["epochs"]] and len(lines) == 3
+    assert lines == [FORMS[name].format(**epoch) for epoch in run["epochs"]] and len(lines) == 3
     assert run["final"].keys() == {"seconds", "peak_mb"}
 
 
-@both
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_step_is_the_three_steps_written_plainly(
     name: str, few_digits: Path, tmp_path: Path
 ) -> None:
@@ -89,3 +90,34 @@ def test_a_step_is_the_three_steps_written_plainly(
         # Adam's first step is the rate in the direction of the gradient's sign, whatever its size.
         differs = (saved - generator.state_dict()[key]).double().abs() > 1e-5
         assert differs.double().mean() < 0.001, key
+
+
+def test_a_step_of_flow_learns_what_is_between_noise_and_digit(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    flags = ["--limit", "30", "--batch-size", "30", "--epochs", "1", "--precision", "float32"]
+    call_main("flow", *flags, "--data", few_digits, "--out", tmp_path)
+    data = {key: torch.from_numpy(array[:30]) for key, array in mnist(few_digits).items()}
+    torch.manual_seed(0)
+    torch.randn(10_000, 1, 28, 28)
+    model, order = flow.Flow(), torch.randperm(30)
+    digits, noise = scaled(data["x"][:, None])[order], torch.randn(30, 1, 28, 28)
+    t, named = torch.rand(30), torch.rand(30) > 0.1
+    labels = torch.where(named, data["y"].long()[order], 10)
+    mixed = torch.lerp(noise, digits, t[:, None, None, None])
+    loss = mse_loss(noise + model.velocity(mixed, t, labels), digits)
+    (epoch,) = figures(tmp_path, "flow")["epochs"]
+    assert epoch["loss"] == pytest.approx(loss.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_flow_moves_noise_by_the_velocity(steps: int) -> None:
+    """One that is the same everywhere, at all times and for all digits: guidance leaves it."""
+    model, noise = flow.Flow(steps), torch.rand(3, 1, 28, 28) - 1
+    with torch.no_grad():
+        *weights, bias = model.leave.parameters()
+        for weight in weights:
+            weight.fill_(0)
+        bias.fill_(0.75)
+        images = model(noise, torch.tensor([3, 1, 4]))
+    torch.testing.assert_close(images, noise + 0.75)

@@ -10,9 +10,9 @@ from torch import nn
 from common.augment import distorted, shifted
 from common.batches import batches, pixels, renew_batch_norm, scaled
 from common.dropout import Dropout
-from mnist import cct, cgan, conv, fast, gan, linear, logit, lstm, simple, swa, wsimple
+from mnist import cct, cgan, conv, fast, flow, gan, linear, logit, lstm, simple, swa, wsimple
 
-SCRIPTS = [logit, linear, conv, fast, swa, simple, wsimple, lstm, cct, gan, cgan]
+SCRIPTS = [logit, linear, conv, fast, swa, simple, wsimple, lstm, cct, gan, cgan, flow]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
