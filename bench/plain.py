@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
@@ -125,7 +125,7 @@ def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures
         return generator(latent, digits) if conditional else generator(latent)
 
     def look(images: Tensor, digits: Tensor) -> Tensor:
-        return discriminator(images, digits) if conditional else discriminator(gan.noisy(images))
+        return discriminator(images, digits) if conditional else discriminator(images)
 
     for epoch in range(1, epochs + 1):
         generator.train()
@@ -135,12 +135,12 @@ def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures
             digits = torch.randint(10, (n if conditional else 2 * n,))
             fakes = draw(digits)
             real, fake = look(images, labels), look(fakes[:n].detach(), digits[:n])
-            loss_d = binary_cross_entropy(real, torch.empty(n).uniform_(0.8, 1))
-            loss_d += binary_cross_entropy(fake, torch.zeros(n))
+            loss_d = binary_cross_entropy_with_logits(real, torch.empty(n).uniform_(0.8, 1))
+            loss_d += binary_cross_entropy_with_logits(fake, torch.zeros(n))
             optimizer_d.zero_grad()
             loss_d.backward()
             optimizer_d.step()
-            loss = binary_cross_entropy(look(fakes, digits), torch.ones(len(digits)))
+            loss = binary_cross_entropy_with_logits(look(fakes, digits), torch.ones(len(digits)))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

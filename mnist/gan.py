@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -53,12 +53,11 @@ class Generator(nn.Sequential):
         )
 
 
-class Discriminator(nn.Module):
-    """Images (n, 1, 28, 28) from -1 to 1 to P(real) (n,); 659,456 parameters."""
+class Discriminator(nn.Sequential):
+    """Images (n, 1, 28, 28) from -1 to 1 to logits of P(real) (n,); 659,456 parameters."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
+        super().__init__(
             nn.Conv2d(1, 64, 4, stride=2, padding=1, bias=False),  # 64 x 14 x 14
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(64, 128, 4, stride=2, padding=1, bias=False),  # 128 x 7 x 7
@@ -72,13 +71,9 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        # In bfloat16 all probabilities above 0.998 would be 1, and their gradient 0.
-        return self.layers(images).float().sigmoid()
-
-
-def noisy(images: Tensor) -> Tensor:
-    """Return images with noise, so that the discriminator cannot see their finest details."""
-    return images + 0.6 * torch.randn_like(images)  # https://arxiv.org/abs/1701.04862
+        # Noise hides an image's finest details: https://arxiv.org/abs/1701.04862
+        images = images + 0.6 * torch.randn_like(images)
+        return super().forward(images).float()  # the loss is in float32
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -120,11 +115,11 @@ def main(argv: list[str] | None = None) -> None:
                 # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
                 with run.autocast:
                     generated = generator(noise)
-                    real = discriminator(noisy(images))
-                    fake = discriminator(noisy(generated[: len(images)].detach()))
+                    real = discriminator(images)
+                    fake = discriminator(generated[: len(images)].detach())
                 target = torch.empty_like(real).uniform_(0.8, 1)
-                real_loss = binary_cross_entropy(real, target)
-                fake_loss = binary_cross_entropy(fake, torch.zeros_like(fake))
+                real_loss = binary_cross_entropy_with_logits(real, target)
+                fake_loss = binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
                 discriminator_loss = real_loss + fake_loss
                 discriminator_optimizer.zero_grad()
                 discriminator_loss.backward()
@@ -133,8 +128,8 @@ def main(argv: list[str] | None = None) -> None:
                 # The generator's step: all that it drew towards 1.
                 discriminator.requires_grad_(False)  # its gradients are not needed, and cost time
                 with run.autocast:
-                    fake = discriminator(noisy(generated))
-                generator_loss = binary_cross_entropy(fake, torch.ones_like(fake))
+                    fake = discriminator(generated)
+                generator_loss = binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
                 generator_optimizer.zero_grad()
                 generator_loss.backward()
                 generator_optimizer.step()
