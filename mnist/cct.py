@@ -1,12 +1,11 @@
 """A compact convolutional transformer: convolutions make tokens, attention relates them.
 
-python mnist/cct.py                  # 20 epochs
-python mnist/cct.py --epochs 4       # a first look
+python mnist/cct.py                  # 20 epochs, about 20 minutes on 2 cores
+python mnist/cct.py --epochs 2       # a first look
 
+99.64 % after 20 epochs, 99.53 % after 2 (seed 0, mnist/results/cct).
 Hassani et al. 2021, "Escaping the Big Data Paradigm with Compact Transformers",
-https://arxiv.org/abs/2104.05704. Their CCT-2/3x2 has two convolutions and no batch norm. Here more
-convolutions make the tokens. Twelve epochs read 99.66 % of 10,000 held-out training images
-(mnist/results/cct/held-out.txt). No run on the test images is published yet.
+https://arxiv.org/abs/2104.05704. Their CCT-2/3x2 has two convolutions and no batch norm.
 """
 
 import sys

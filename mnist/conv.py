@@ -3,7 +3,7 @@
 python mnist/conv.py                 # 50 epochs
 python mnist/conv.py --epochs 1      # a first look
 
-Test accuracy after 1, 10 and 50 epochs: 99.15, 99.59, 99.59 % (10, 3, 8 seeds, mnist/results/conv).
+99.15 % after 1 epoch, 99.61 % after 10, 99.59 % after 50 (10, 10 and 8 seeds: mnist/results/conv).
 """
 
 import sys
