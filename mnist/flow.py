@@ -4,13 +4,12 @@ python mnist/flow.py                      # 20 epochs
 python mnist/flow.py --epochs 4           # a first look
 python mnist/sample.py 2026 --network flow
 
-After 20 epochs: 99.52 % as asked, a Frechet distance of 1.64 (seed 0, mnist/results/flow).
+After 20 epochs: 99.61 % as asked, a Frechet distance of 1.44 (2 seeds, mnist/results/flow).
 Lipman et al. 2023, "Flow Matching for Generative Modeling", https://arxiv.org/abs/2210.02747
 Ho and Salimans 2022, "Classifier-Free Diffusion Guidance", https://arxiv.org/abs/2207.12598
 """
 
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -52,7 +51,7 @@ class Block(nn.Module):
 class Flow(nn.Module):
     """Noise (n, 1, 28, 28), digits (n,) to images (n, 1, 28, 28); 1,260,036 parameters."""
 
-    def __init__(self, steps: int = 5, guidance: float = 1.35) -> None:
+    def __init__(self, steps: int = 5, guidance: float = 1.75) -> None:
         super().__init__()
         self.steps, self.guidance = steps, guidance
         self.digit = nn.Embedding(11, 128)  # 10: any digit
@@ -77,10 +76,13 @@ class Flow(nn.Module):
         return self.leave(self.after(fine + self.up(coarse), condition)).float()
 
     def guided(self, images: Tensor, t: float, digits: Tensor) -> Tensor:
-        """Return the velocity at time t, with what the digits change in it exaggerated."""
+        """Return the velocity at time t; guidance exaggerates what the digits change in it."""
         times = torch.full(digits.shape, t, device=images.device)
+        asked = self.velocity(images, times, digits)
+        if not 0.2 <= t < 0.6:  # guidance pays only there: https://arxiv.org/abs/2404.07724
+            return asked
         any_digit = self.velocity(images, times, torch.full_like(digits, 10))
-        return any_digit.lerp(self.velocity(images, times, digits), self.guidance)
+        return any_digit.lerp(asked, self.guidance)
 
     def forward(self, images: Tensor, digits: Tensor) -> Tensor:
         for step in range(self.steps):  # the midpoint method
@@ -114,10 +116,9 @@ def main(argv: list[str] | None = None) -> None:
             flow.train()
             for images, labels in batches(x_train, y_train, flags.batch_size):
                 noise, t = torch.randn_like(images), torch.rand(len(images), device=run.device)
-                share = t.view(-1, 1, 1, 1)
                 digits = labels.where(torch.rand_like(t) > 0.1, 10)  # sometimes any digit
                 with run.autocast:
-                    velocity = flow.velocity((1 - share) * noise + share * images, t, digits)
+                    velocity = flow.velocity(noise.lerp(images, t.view(-1, 1, 1, 1)), t, digits)
                 loss = mse_loss(velocity, images - noise)
                 optimizer.zero_grad()
                 loss.backward()
@@ -128,8 +129,7 @@ def main(argv: list[str] | None = None) -> None:
             train_loss = torch.stack(losses).mean().item()
             images = draw(averaged.module, run.autocast, rows, asked[:100])
             run.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).cpu().numpy(), 10, 10))
-            clock = time.strftime("%H:%M:%S")
-            run.log(f"Epoch: {epoch:<5}{clock}    training loss: {train_loss:.4f}", loss=train_loss)
+            run.log(f"Epoch: {epoch:<5}training loss: {train_loss:.4f}", loss=train_loss)
             if epoch == flags.epochs:  # after each epoch it would take too long
                 judge.log_scores(averaged.module, latent, asked)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from common.batches import scaled
 from common.mnist import mnist
@@ -21,7 +21,7 @@ MEDIANS = (
     "\tgenerator: {generator_loss:.3f}"
 )
 FORMS = {"gan": MEDIANS, "cgan": MEDIANS}
-FORMS |= {"flow": "Epoch: {epoch:<5}    training loss: {loss:.4f}"}
+FORMS |= {"flow": "Epoch: {epoch:<5}training loss: {loss:.4f}"}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -52,9 +52,6 @@ def test_a_step_is_the_three_steps_written_plainly(
     script = SCRIPTS[name]
     data = {key: torch.from_numpy(array[:30]) for key, array in mnist(few_digits).items()}
 
-    def noisy(x: Tensor) -> Tensor:
-        return x + 0.6 * torch.randn_like(x) if script is gan else x
-
     def apply(network: nn.Module, x: Tensor, digits: Tensor) -> Tensor:
         return network(x) if script is gan else network(x, digits)
 
@@ -71,15 +68,15 @@ def test_a_step_is_the_three_steps_written_plainly(
     latent = torch.randn(drawn, 100, 1, 1)
     digits = labels if script is gan else torch.randint(10, (30,))
     generated = apply(generator, latent, digits)
-    real = apply(discriminator, noisy(images), labels)
-    fake = apply(discriminator, noisy(generated[:30].detach()), digits)
+    real = apply(discriminator, images, labels)
+    fake = apply(discriminator, generated[:30].detach(), digits)
     target = torch.empty(30).uniform_(0.8, 1)
-    discriminator_loss = binary_cross_entropy(real, target)
-    discriminator_loss += binary_cross_entropy(fake, torch.zeros(30))
+    discriminator_loss = binary_cross_entropy_with_logits(real, target)
+    discriminator_loss += binary_cross_entropy_with_logits(fake, torch.zeros(30))
     discriminator_loss.backward()
     discriminator_step()
-    accepted = apply(discriminator, noisy(generated), digits)
-    generator_loss = binary_cross_entropy(accepted, torch.ones(drawn))
+    accepted = apply(discriminator, generated, digits)
+    generator_loss = binary_cross_entropy_with_logits(accepted, torch.ones(drawn))
     generator_loss.backward()
     generator_step()
 
@@ -125,13 +122,15 @@ def test_flow_moves_noise_by_the_velocity_at_each_time(steps: int) -> None:
     torch.testing.assert_close(images, noise + 0.75)  # 1.5 t from 0 to 1 adds up to 0.75
 
 
-def test_guidance_exaggerates_what_the_digits_change() -> None:
+def test_flow_exaggerates_what_the_digits_change_half_way() -> None:
     model, noise = flow.Flow(guidance=3), torch.randn(3, 1, 28, 28)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.1)
-    t, digits = torch.full((3,), 0.25), torch.tensor([3, 1, 4])
+    t, late, digits = torch.full((3,), 0.5), torch.full((3,), 0.75), torch.tensor([3, 1, 4])
     with torch.no_grad():
         any_digit = model.velocity(noise, t, torch.full((3,), 10))
         asked = model.velocity(noise, t, digits)
         assert not torch.allclose(asked, any_digit, atol=0.01)
-        torch.testing.assert_close(model.guided(noise, 0.25, digits), 3 * asked - 2 * any_digit)
+        torch.testing.assert_close(model.guided(noise, 0.5, digits), 3 * asked - 2 * any_digit)
+        late_asked = model.velocity(noise, late, digits)
+        torch.testing.assert_close(model.guided(noise, 0.75, digits), late_asked)
