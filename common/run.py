@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from common.batches import accuracy, predict
-from common.checkpoint import finite, load_state, load_weights, save_state
+from common.checkpoint import load_state, load_weights, save_state
 from common.data import MisfitError, load
-from common.errors import DIVERGED, InputError, clear_errors
+from common.errors import InputError, clear_errors
 from common.flags import choose_precision, device_name, shown
 from common.mnist import mismatch_grid, mismatch_lines, mismatches
 from common.record import Record
@@ -86,9 +86,6 @@ class Run(Record):
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        states = {name: part.state_dict() for name, part in self._parts.items()}
-        if kind is RuntimeError and not finite(states):  # torch's cross entropy has met a NaN
-            kind, error = InputError, InputError(DIVERGED)
         self._errors.__exit__(kind, error, traceback)
 
     def load(

@@ -135,5 +135,5 @@ def test_what_is_not_finite_stops_a_run(
     flags = ["--limit", "240", "--batch-size", batch_size, "--lr", "1e45", "--epochs", "1"]
     assert "no longer finite" in str(train(name, *flags))
     files = files_in(tmp_path)
-    assert files.keys() == {f"{name}.log", f"{name}.json", f"{name}.pt"}
+    assert files.keys() - {"gan01.png"} == {f"{name}.log", f"{name}.json", f"{name}.pt"}
     assert files[f"{name}.pt"] == b"an older run's"
