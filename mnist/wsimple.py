@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import ConstantLR, OneCycleLR
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.augment import distorted, shifted
-from common.batches import accuracy, batches, predict, renew_batch_norm
+from common.batches import accuracy, batches, predict
 from common.dropout import Dropout
 from common.flags import parse_flags
 from common.run import Run
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         # From 0.05 in 3 epochs to 0.2 in 47: a short run has no time to overfit.
         dropout = min(0.2, round(0.04 + flags.epochs / 300, 2))
         model = run.place(SimpNet(dropout))
-        averaged = AveragedModel(model)
+        averaged = AveragedModel(run.place(SimpNet(dropout=0)))  # update_bn would leave it on
         optimizer = torch.optim.AdamW(
             model.parameters(), flags.lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True
         )
@@ -74,24 +74,22 @@ def main(argv: list[str] | None = None) -> None:
         # third.
         regular_epochs = flags.epochs * 2 // 3
         steps = run.steps // flags.epochs * regular_epochs
-        falling = OneCycleLR(
+        schedule = OneCycleLR(
             optimizer,
             flags.lr,
-            total_steps=steps + 1,  # and one for the rate that stays
+            total_steps=steps + 1,  # after the last step, the rate stays
             div_factor=10,
             final_div_factor=1,
             cycle_momentum=False,
         )
-        constant = ConstantLR(optimizer, factor=1)
         distort = flags.epochs >= 20  # the longer a run, the more variety the images need
         reach = 0 if distort else min(2, flags.epochs // 5)  # pixels
 
         for epoch in run.epochs(
-            model=model, averaged=averaged, optimizer=optimizer, schedule=falling
+            model=model, averaged=averaged, optimizer=optimizer, schedule=schedule
         ):
             if epoch == regular_epochs + 1:
                 run.log("weight averaging:")
-            schedule = falling if epoch <= regular_epochs else constant
             lr = optimizer.param_groups[0]["lr"]
             losses = []
             model.train()
@@ -104,19 +102,21 @@ def main(argv: list[str] | None = None) -> None:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                schedule.step()
+                if epoch <= regular_epochs:
+                    schedule.step()
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
             if epoch > regular_epochs:
                 averaged.update_parameters(model)
             if epoch == flags.epochs:
-                renew_batch_norm(averaged.module, batches(x_train, y_train, flags.batch_size))
+                update_bn(batches(x_train, y_train, flags.batch_size), averaged)
             correct = accuracy(predict(model, x_test), y_test)
             line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
             line += f"  test accuracy: {correct:5.2f}%"
             run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
 
-        run.log(f"average weights of epochs {regular_epochs + 1} to {flags.epochs}:")
+        if not flags.evaluate:
+            run.log(f"average weights of epochs {regular_epochs + 1} to {flags.epochs}:")
         run.finish(averaged.module, x_test, y_test, temperature=0.708, unsure=0.82)
 
 

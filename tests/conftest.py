@@ -35,7 +35,7 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
     "fast": ["--epochs", "4", "--limit", "240", "--batch-size", "20"],
     "swa": ["--epochs", "5", "--limit", "240", "--batch-size", "20"],
     "simple": ["--epochs", "3", "--limit", "30", "--batch-size", "12"],
-    "wsimple": ["--epochs", "5", "--limit", "20", "--batch-size", "8"],
+    "wsimple": ["--epochs", "5", "--limit", "20", "--batch-size", "10"],
     "lstm": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
     "cct": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
     "gan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],  # and a last batch of one

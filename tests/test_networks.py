@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from common.augment import distorted, shifted
-from common.batches import batches, pixels, renew_batch_norm, scaled
+from common.batches import batches, pixels, scaled
 from common.dropout import Dropout
 from mnist import cct, cgan, conv, fast, flow, gan, linear, logit, lstm, simple, swa, wsimple
 
@@ -111,18 +111,6 @@ def test_pixels_are_scaled_and_back() -> None:
     floats = torch.rand(2, 5)
     before = floats.clone()
     assert torch.equal(scaled(floats), before) and torch.equal(floats, before)
-
-
-def test_batch_norm_statistics_are_those_of_a_pass_over_the_data() -> None:
-    torch.manual_seed(0)
-    norm = nn.BatchNorm2d(5, momentum=0.05)
-    model = nn.Sequential(nn.Conv2d(1, 5, 3), Dropout(0.5), norm)
-    sizes = enumerate((10, 10, 3))  # batches that differ, and a short last one
-    data = [(torch.randn(size, 1, 9, 9) * (i + 1) + i, torch.zeros(size)) for i, size in sizes]
-    renew_batch_norm(model, data)
-    entered = model[0](torch.cat([images for images, _ in data])).detach()
-    mean, variance = entered.mean((0, 2, 3)), entered.var((0, 2, 3))
-    torch.testing.assert_close([*norm.buffers()][:2], [mean, variance])
 
 
 def test_shifted_moves_all_images_alike_and_wraps() -> None:

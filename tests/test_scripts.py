@@ -176,7 +176,8 @@ def test_final_weights_are_the_mean_of_the_last_epochs(
         torch.testing.assert_close(average.data, (saved[3][key] + saved[4][key]) / 2)
     if name == "wsimple":  # the statistics saved with them belong to the average weights
         entering = network[0](scaled(torch.from_numpy(mnist(few_digits)["x"][:20, None])))
-        torch.testing.assert_close(network[1].running_mean, entering.detach().mean((0, 2, 3)))
+        mean = entering.detach().mean((0, 2, 3))
+        torch.testing.assert_close(network[1].running_mean, mean, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
