@@ -1,6 +1,7 @@
 """Anybody's data: IDX files in all common layouts, `.npz` files, folders of pictures, arrays."""
 
 import os
+import random
 import re
 import zlib
 from collections.abc import Sequence
@@ -157,6 +158,7 @@ def _read_pictures(folder: Path, shape: Shape | None) -> list[Array]:
         if shape is None:
             with Image.open(paths[0]) as first:
                 shape = (1 if first.mode in ("1", "L") else 3, first.height, first.width)
+        random.Random(0).shuffle(paths)  # --limit and --validate take parts: of all classes
         arrays.append(np.stack([_read_picture(path, shape) for path in paths]))
         arrays.append(np.array([path.parent.name for path in paths]))
     if all(name.isdecimal() for name in {*arrays[1], *arrays[3]}):
