@@ -45,8 +45,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return dict(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises whatever a damaged file leads it to
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise InputError(f"{path} is damaged ({reason}): remove it, or train anew") from None
+        kind = type(error).__name__
+        raise InputError(f"{path} is damaged, or not a state dict alone ({kind})") from None
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -99,11 +99,9 @@ def load_state(
     """
     state = read(path)
     for name, value in settings.items():
-        if (found := state.get("settings", {}).get(name)) != value:
-            raise InputError(
-                f"{path} belongs to a run with {name} {found}, not {value}:"
-                f" give the same flags, or leave out --resume"
-            )
+        if state.get("settings", {}).get(name) != value:
+            hint = "give the same flags, or leave out --resume"
+            raise InputError(f"{path} belongs to a run with another {name}: {hint}")
     try:
         for name, part in parts.items():
             part.load_state_dict(state["states"][name])

@@ -30,7 +30,7 @@ from torch.nn.functional import cross_entropy
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import data
-from common.batches import predict
+from common.batches import accuracy, predict
 from common.checkpoint import load_weights, write_whole
 from common.errors import InputError, clear_errors
 from common.flags import ROOT, find_device, script_parser, shown
@@ -62,20 +62,23 @@ class Answer(NamedTuple):
 def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
     """Return the networks of all finished classifiers in a folder, by name.
 
-    A network that does not take images of (1, 28, 28) is skipped with a line on stderr. If
-    there is none, or weights do not fit their script, InputError is raised.
+    One that does not take images of (1, 28, 28), or no longer fits its script, is skipped with a
+    line on stderr. If there is none, InputError is raised.
     """
     classifiers = []
     for path in sorted(out.glob("*.json")):
         run = json.loads(path.read_bytes())
-        header, final = run["header"], run["final"] or {}
+        header, final = run.get("header"), run.get("final") or {}
         if "temperature" not in final or not path.with_suffix(".pt").exists():
-            continue  # unfinished, or a GAN
-        if header["shape"] != [1, 28, 28]:
-            print(f"predict: {path.stem} takes images of another shape: skipped", file=sys.stderr)
+            continue  # unfinished, a GAN, or no run
+        try:
+            if header["shape"] != [1, 28, 28]:
+                raise InputError(f"{path.stem} takes images of another shape")
+            model = build(ROOT / header["script"], header["network"])
+            load_weights(model, path.with_suffix(".pt"))
+        except (InputError, OSError) as error:
+            print(f"predict: {error}; {path.stem} is skipped", file=sys.stderr)
             continue
-        model = build(ROOT / header["script"], header["network"])
-        load_weights(model, path.with_suffix(".pt"))
         figures = (final[name] for name in ("accuracy", "temperature", "unsure"))
         classifiers.append(Classifier(path.stem, model.to(device), header["classes"], *figures))
     if not classifiers:
@@ -191,6 +194,8 @@ def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
     temperature = fit_temperature(probabilities(classifier._replace(temperature=1), x).log(), y)
     shares = probabilities(classifier._replace(temperature=temperature), x)
     likeliest, predicted = shares.max(1)
+    if abs(accuracy(shares, y) - classifier.accuracy) > 0.5:
+        return f"{path.stem:8}was tested on other images than those of {shown(source)}: unchanged"
     unsure = likeliest[predicted == y].quantile(0.005).item()  # 0.5 % of those read right
     run["final"] |= {"temperature": temperature, "unsure": unsure}
     write_whole(path, json.dumps(run, indent=1).encode())
@@ -221,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
                 page = answers(classifiers, rgba)
                 if not page:
                     raise InputError(f"{path}: nothing is drawn on it")
-            except InputError as error:
+            except (InputError, OSError) as error:
                 print(f"predict: {error}", file=sys.stderr)
                 failed = True
                 continue

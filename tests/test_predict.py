@@ -97,6 +97,16 @@ def test_of_one_digit_each_classifier_says_what_is_likeliest(
     assert read(tmp_path / "seven.png")[-1].startswith("  verdict ?")
 
 
+def test_a_classifier_that_no_longer_fits_its_script_is_skipped(
+    read: Read, out: Path, finished: Finished, tmp_path: Path
+) -> None:
+    shutil.copy(finished("linear") / "linear.json", out)
+    shutil.copy(out / "conv.pt", out / "linear.pt")
+    (out / "trials.json").write_text("{}")
+    lines = read(save_digit(0, tmp_path / "seven.png"))
+    assert [line.split()[0] for line in lines[1:]] == ["conv"]
+
+
 @pytest.mark.parametrize("name", ["", "*.png"])
 def test_a_folder_and_a_pattern_mean_their_pictures(
     name: str, read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -139,3 +149,8 @@ def test_calibrate_writes_what_is_fitted_to_the_json(read: Read, out: Path) -> N
     likeliest, found = logits.softmax(1).max(1)
     assert 0.003 < (likeliest[found == y] < unsure).double().mean() < 0.01
     assert (likeliest[found != y] < unsure).double().mean() > 0.1
+
+    change(out / "conv.json", "final", accuracy=50)  # as of other images
+    run = figures(out, "conv")
+    read("--calibrate")
+    assert figures(out, "conv") == run

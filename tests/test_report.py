@@ -36,6 +36,7 @@ def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("L", (4, 4), color).save(folder / name)
     (folder / "damaged.json").write_bytes((folder / "logit.json").read_bytes()[:100])
     (folder / "other.json").write_text("[1, 2]")
+    (folder / "plain.json").write_text('{"header": {"name": "conv"}, "epochs": [], "final": null}')
     return folder
 
 
