@@ -60,7 +60,7 @@ def test_figures_header_and_log_of_a_run(out: Path, sections: dict[str, str]) ->
     for text in (
         f"<dd>{run['final']['accuracy']:.2f}%</dd>",
         f"<dd>{run['epochs'][-1]['loss']:.4g}</dd>",
-        "model: Logit, 7,850 parameters",
+        '<p class="note header">date: ',
         "mismatches:",  # a line of the log
     ):
         assert text in sections["logit"]
