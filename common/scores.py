@@ -1,9 +1,10 @@
 """Scores of generated digits by a trained classifier, and the end of a generator's run."""
 
+import io
 import sys
 
-import imageio.v3 as imageio
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from common.batches import accuracy, draw, scaled
@@ -120,9 +121,10 @@ def finish_generator(run: Run, generator: nn.Module, judge: Judge, *inputs: Tens
         run.save_figures({**scores, **run.log_time()})
         return
     pictures = [run.path(f"{epoch:02}.png") for epoch in range(1, run.flags.epochs + 1)]
-    frames = [imageio.imread(path) for path in pictures if path.exists()]
-    gif = imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)
-    write_whole(run.path(".gif"), gif)
+    first, *rest = [Image.open(path) for path in pictures if path.exists()]
+    gif = io.BytesIO()
+    first.save(gif, "gif", save_all=True, append_images=rest, duration=1000, loop=0)
+    write_whole(run.path(".gif"), gif.getvalue())
     run.log()
     names = f"{pictures[0].name} - {pictures[-1].name}, {run.name}.gif"
     run.log(f"Generated digits in dir {shown(run.out)}, {names}")
