@@ -8,7 +8,8 @@ python mnist/sample.py 2026          # then: draw these digits, different each t
 
 After 20 epochs, conv reads 99.38 % of its digits as asked. Their Frechet distance from the test
 images is 1.05 times that of training images (seed 0, mnist/results/cgan).
-Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", https://arxiv.org/abs/1411.1784
+Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", https://arxiv.org/abs/1411.1784;
+Reed et al. 2016 for the wrong digits, https://arxiv.org/abs/1605.05396
 """
 
 import sys
@@ -113,12 +114,15 @@ def main(argv: list[str] | None = None) -> None:
             for images, labels in batches(x_train, y_train, flags.batch_size):
                 noise = torch.randn(len(images), 100, 1, 1, device=run.device)
                 digits = torch.randint(10, labels.shape, device=run.device)
+                wrong = (labels + torch.randint_like(labels, 1, 10)) % 10  # any other digit
 
-                # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
+                # The discriminator's step: real images towards 0.8 to 1; generated ones, and real
+                # ones with a wrong digit, towards 0.
                 with run.autocast:
                     generated = generator(noise, digits)
                     real = discriminator(images, labels)
                     fake = discriminator(generated.detach(), digits)
+                    fake = torch.cat([fake, discriminator(images, wrong)])
                 target = torch.empty_like(real).uniform_(0.8, 1)
                 real_loss = binary_cross_entropy_with_logits(real, target)
                 fake_loss = binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))

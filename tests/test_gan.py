@@ -67,12 +67,15 @@ def test_a_step_is_the_three_steps_written_plainly(
     drawn = 60 if script is gan else 30
     latent = torch.randn(drawn, 100, 1, 1)
     digits = labels if script is gan else torch.randint(10, (30,))
+    wrong = labels if script is gan else (labels + torch.randint(1, 10, (30,))) % 10
     generated = apply(generator, latent, digits)
     real = apply(discriminator, images, labels)
     fake = apply(discriminator, generated[:30].detach(), digits)
+    if script is cgan:
+        fake = torch.cat([fake, apply(discriminator, images, wrong)])
     target = torch.empty(30).uniform_(0.8, 1)
     discriminator_loss = binary_cross_entropy_with_logits(real, target)
-    discriminator_loss += binary_cross_entropy_with_logits(fake, torch.zeros(30))
+    discriminator_loss += binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
     discriminator_loss.backward()
     discriminator_step()
     accepted = apply(discriminator, generated, digits)
