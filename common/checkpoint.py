@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Any]:
         return dict(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises whatever a damaged file leads it to
         kind = type(error).__name__
-        raise InputError(f"{path} is damaged, or not a state dict alone ({kind})") from None
+        raise InputError(f"{path} is damaged, or no state dict ({kind}): train anew") from None
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
