@@ -70,8 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         optimizer = torch.optim.AdamW(
             model.parameters(), flags.lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True
         )
-        # The rate rises from a tenth of --lr and falls back to it, where it stays for the last
-        # third.
+        # The rate rises from a tenth of --lr, falls back to it, and stays for the last third.
         regular_epochs = flags.epochs * 2 // 3
         steps = run.steps // flags.epochs * regular_epochs
         schedule = OneCycleLR(
