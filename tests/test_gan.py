@@ -137,3 +137,13 @@ def test_flow_exaggerates_what_the_digits_change_half_way() -> None:
         torch.testing.assert_close(model.guided(noise, 0.5, digits), 3 * asked - 2 * any_digit)
         late_asked = model.velocity(noise, late, digits)
         torch.testing.assert_close(model.guided(noise, 0.75, digits), late_asked)
+
+
+def test_gan_chooses_by_the_largest_of_ten_numbers() -> None:
+    generator, latent = gan.Generator().eval(), torch.randn(10, 100, 1, 1)
+    larger, other = latent.clone(), latent.clone()
+    larger[:, :10] *= 2
+    other[:, :10] *= -1
+    images = generator(latent)
+    assert torch.equal(generator(larger), images)
+    assert not torch.allclose(generator(other), images)
