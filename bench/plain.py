@@ -4,7 +4,7 @@ python bench/plain.py conv --epochs 2 --limit 5000
 
 TensorDataset and DataLoader, torch's own dropout and layout, an optimizer that is not fused, and
 `.item()` in each step. Network, loss, optimizer and batch size are the script's in a short run.
-Changes of the images, the average of a GAN's weights and its judge are left out.
+Changes of the images, and a GAN's schedules, average of weights and judge are left out.
 """
 
 import sys
@@ -135,8 +135,10 @@ def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures
             digits = torch.randint(10, (n if conditional else 2 * n,))
             fakes = draw(digits)
             real, fake = look(images, labels), look(fakes[:n].detach(), digits[:n])
+            if conditional:  # real images with a wrong digit
+                fake = torch.cat([fake, look(images, (labels + torch.randint(1, 10, (n,))) % 10)])
             loss_d = binary_cross_entropy_with_logits(real, torch.empty(n).uniform_(0.8, 1))
-            loss_d += binary_cross_entropy_with_logits(fake, torch.zeros(n))
+            loss_d += binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
             optimizer_d.zero_grad()
             loss_d.backward()
             optimizer_d.step()

@@ -1,6 +1,6 @@
 """A conditional generative adversarial network: it draws the digits that you ask for.
 
-Generator and discriminator are as in gan.py, with the digit as a second input.
+Generator and discriminator have the layers of gan.py, and the digit as a second input.
 
 python mnist/cgan.py                 # 20 epochs, up to an hour on 2 cores
 python mnist/cgan.py --epochs 4      # a first look

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             correct = accuracy(predict(model, x_test), y_test)
             line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
             line += f"  test accuracy: {correct:5.2f}%"
-            run.log(line, epoch=epoch, lr=lr, loss=train_loss, accuracy=correct)
+            run.log(line, lr=lr, loss=train_loss, accuracy=correct)
 
         run.finish(model, x_test, y_test, temperature=0.457, unsure=0.66)
 

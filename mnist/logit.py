@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
             test_loss, correct = cross_entropy(logits, y_test).item(), accuracy(logits, y_test)
             line = f"{epoch:3}.  loss: {train_loss:8.6f}  test: {test_loss:.4f}"
             line += f"  accuracy: {correct:5.2f}%"
-            run.log(line, epoch=epoch, loss=train_loss, test_loss=test_loss, accuracy=correct)
+            run.log(line, loss=train_loss, test_loss=test_loss, accuracy=correct)
 
         run.finish(model, x_test, y_test, temperature=0.994, unsure=0.43)
 

@@ -87,6 +87,7 @@ def run(trials: list[Trial], jobs: int, first: Trial, judged: bool) -> None:
     environment = {name: x for name, x in os.environ.items() if not TORCHRUN.fullmatch(name)}
     threads = ["--threads", "1"] if jobs * int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else []
     waiting = [trial for trial in trials if not trial.figures().get("final")]
+    print(f"finished earlier: {len(trials) - len(waiting)} of {len(trials)} runs", file=sys.stderr)
     running = list[tuple[Trial, Popen[bytes]]]()
     try:
         while waiting or running:
@@ -125,7 +126,7 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
         last = [run["epochs"][-1][key] for run in column]
         if last != results[name]:  # an average of weights: what the last weights alone gave
             results[f"{name} (last weights)"] = last
-    names, columns = list(results), list(results.values())
+    names, columns, n = list(results), list(results.values()), len(trials)
     lines = [f"command: {shlex.join(['python', 'mnist/trials.py', *argv])}"]
     lines += [f"date: {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}"]
     counts = [Counter(f"{x:.2f}" for x in values) for values in columns]
@@ -136,12 +137,11 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
     lines.append("")
     for i, (name, values) in enumerate(results.items()):
         lines.append(f"{name}: {fmean(values):.3f}{unit}")
-        if len(values) > 1:
+        if n > 1:
             lines[-1] += f" ± {stdev(values):.3f}"
-        for earlier in names[:i] if len(values) > 1 else ():
+        for earlier in names[:i] if n > 1 else ():
             differences = [b - a for a, b in zip(results[earlier], values, strict=True)]
-            reach = t.ppf(0.975, len(values) - 1) * stdev(differences) / len(values) ** 0.5
-            mean = fmean(differences)
+            mean, reach = fmean(differences), t.ppf(0.975, n - 1) * stdev(differences) / n**0.5
             lines[-1] += f"; difference from {earlier}: {mean:+.3f}"
             lines[-1] += f", 95% interval {mean - reach:+.3f} to {mean + reach:+.3f}"
     print("\n".join(lines))

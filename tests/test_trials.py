@@ -59,6 +59,7 @@ def test_torchrun_shares_the_seeds_that_are_missing(study: tuple[Path, list[str]
     command += [str(ROOT / "mnist/trials.py"), SHORT, "--seeds", "4", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == (out / "trials.log").read_text()  # one process prints
+    assert done.stderr.count("finished earlier: 1 of 2 runs\n") == 2  # one each
     assert done.stderr.count(": finished") == 2  # each of the two is one process's
     assert [trial(out, SHORT, seed) for seed in (0, 1)] == finished
     header = trial(out, SHORT, 3)["header"]
@@ -87,8 +88,9 @@ def test_an_interrupted_study_ends_its_runs_and_continues(tmp_path: Path) -> Non
 
 def test_a_failing_run_ends_the_trials_with_its_last_line(tmp_path: Path) -> None:
     done = run_script("trials", "logit --limit 300 --lr 1e38", "--out", str(tmp_path))
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith("trials: logit --limit 300 --lr 1e38, seed 0: logit: the loss")
+    last = done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 2)
+    assert last.startswith("trials: logit --limit 300 --lr 1e38, seed 0: logit: the loss")
 
 
 @pytest.mark.parametrize("flags", [["logits"], ["gan", "conv"], ["conv", "conv"]])
