@@ -1,6 +1,6 @@
 """How long an epoch takes, ours against the plain way to write it.
 
-python bench/speed.py                    # all scripts, a quarter of an hour; nothing else may run
+python bench/speed.py                    # all scripts, about 20 minutes; nothing else may run
 python bench/speed.py conv lstm          # some of them
 
 A pair is two programs, first plain.py and then the script, with the same images, batch size and
@@ -34,12 +34,14 @@ SCRIPTS |= {"gan": 2_400, "cgan": 2_400}  # training images of an epoch
 
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    add, count = parser.add_argument, positive(int)
-    add("scripts", nargs="*", choices=SCRIPTS, metavar="SCRIPT", help=", ".join(SCRIPTS))
+    add, count, names = parser.add_argument, positive(int), ", ".join(SCRIPTS)
+    add("scripts", nargs="*", metavar="SCRIPT", help=names)
     add("--rounds", type=count, default=5, metavar="N", help="pairs (default: 5)")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
     add("--limit", type=count, metavar="N", help="training images (default: 1200 to 60000)")
     flags = parser.parse_args(argv)
+    if unknown := [name for name in flags.scripts if name not in SCRIPTS]:
+        parser.error(f"no script {unknown[0]}; there are {names}")
     with clear_errors("speed"):
         data = load(ROOT / "mnist/data", (1, 28, 28), 10)
         print(f"date: {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC")
