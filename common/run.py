@@ -191,6 +191,7 @@ class Run(Record):
         for name in ("device", "precision", "threads", "judge"):
             settings[name] = self.header.get(name)
         networks = {k: part for k, part in self._parts.items() if isinstance(part, nn.Module)}
+        settings["--data"] = shown(self.flags.data)  # the same in a repository that was moved
         return {name: str(value) for name, value in {**settings, **networks}.items()}
 
     def _resumed(self, path: Path) -> int:

@@ -107,6 +107,18 @@ def test_a_checkpoint_of_other_settings(finished: Finished, train: Train) -> Non
         assert files_in(out) == before
 
 
+def test_a_moved_repository_goes_on(few_digits: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(ROOT / "common", here / "common")
+    shutil.copytree(few_digits, here / "mnist/data")
+    shutil.copy(ROOT / "mnist/logit.py", here / "mnist")
+    command = [sys.executable, "mnist/logit.py", "--epochs", "1"]
+    subprocess.run(command, cwd=here, check=True)
+    here.rename(there)
+    done = subprocess.run([*command, "--resume"], cwd=there, capture_output=True, text=True)
+    assert done.returncode == 0 and "finished" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["cut short", "empty", "weights", "of another network"])
 def test_a_damaged_checkpoint(kind: str, finished: Finished, train: Train, tmp_path: Path) -> None:
     shutil.copytree(finished("logit"), tmp_path, dirs_exist_ok=True)
