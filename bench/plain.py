@@ -37,7 +37,7 @@ Figures = Iterator[dict[str, float]]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser, count = script_parser(__doc__), positive(int)
+    parser, count = script_parser(conv.__file__, __doc__), positive(int)
     parser.add_argument("script", choices=BATCH_SIZES)
     parser.add_argument("--epochs", type=count, default=1, metavar="N", help="default: 1")
     parser.add_argument("--limit", type=count, metavar="N", help="as in the scripts")

@@ -13,27 +13,36 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def script_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser that shows a script's docstring as it is, with the flag `--out`."""
+def script_parser(script: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser that shows a script's docstring as it is, with the flag `--out`.
+
+    The script is its `__file__`; by default, `--out` is the folder `out` beside it.
+    """
     # No abbreviations: the command in a log's header must name each flag in full.
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         description=description, formatter_class=raw, allow_abbrev=False
     )
-    text = "folder for weights, logs and pictures (default: mnist/out)"
-    parser.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "mnist/out", help=text)
+    out = Path(script).resolve().with_name("out")
+    text = f"folder for weights, logs and pictures (default: {shown(out)})"
+    parser.add_argument("--out", type=Path, metavar="DIR", default=out, help=text)
     return parser
 
 
 def parse_flags(
-    argv: Sequence[str] | None, description: str | None, epochs: int, batch_size: int, lr: float
+    argv: Sequence[str] | None,
+    script: str,
+    description: str | None,
+    epochs: int,
+    batch_size: int,
+    lr: float,
 ) -> argparse.Namespace:
-    """Return the flags that all scripts share, and `argv`, the flags as they were given.
+    """Return the flags that all scripts share, `argv`, these as they were given, and `script`.
 
-    The description is the script's docstring; epochs, batch_size and lr are defaults. If argv is
-    None, the flags are those of the command line.
+    The script is its `__file__`, the description its docstring; epochs, batch_size and lr are
+    defaults. If argv is None, the flags are those of the command line.
     """
-    parser = script_parser(description)
+    parser = script_parser(script, description)
     add, default = parser.add_argument, " (default: %(default)s)"
     count, real = positive(int), positive(float)
     add("--epochs", type=count, metavar="N", default=epochs, help="passes over the data" + default)
@@ -45,8 +54,9 @@ def parse_flags(
     text = "auto: bfloat16 if the device supports it and the script gains from it" + default
     add("--precision", choices=("float32", "bfloat16", "auto"), default="auto", help=text)
     add("--threads", type=count, metavar="N", help="CPU threads (default: one per core)")
-    text = "IDX files, an .npz file or folders of pictures (default: mnist/data)"
-    add("--data", type=Path, metavar="PATH", default=ROOT / "mnist/data", help=text)
+    data = Path(script).resolve().with_name("data")
+    text = f"IDX files, an .npz file or folders of pictures (default: {shown(data)})"
+    add("--data", type=Path, metavar="PATH", default=data, help=text)
     text = "use the first N training images and the first N test images"
     add("--limit", type=count, metavar="N", help=text)
     text = "test on the last sixth of the training images, at most 10,000, which are held out"
@@ -58,7 +68,7 @@ def parse_flags(
     add("--evaluate", action="store_true", help=text)
     argv = sys.argv[1:] if argv is None else argv
     flags = parser.parse_args(argv)
-    flags.argv = list(argv)
+    flags.argv, flags.script = list(argv), Path(script)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         parser.error("a run is one process: start it with python, not torchrun")
     return flags

@@ -38,16 +38,16 @@ class Run(Record):
         device: where the network is trained.
         autocast: a context in which the network runs in the run's precision.
         steps: the number of batches in all epochs.
-        tested: "test images" or "held-out training images".
+        tested: "test" or "held-out", for the log.
     """
 
-    def __init__(self, script: str, flags: Namespace, bfloat16_pays: bool = False) -> None:
+    def __init__(self, flags: Namespace, bfloat16_pays: bool = False) -> None:
         """Set random seed, device, precision and threads.
 
-        The script is its `__file__`, the flags are those of `parse_flags`. `bfloat16_pays` says
-        whether `--precision auto` is bfloat16 where the device has it.
+        The flags are those of `parse_flags`. `bfloat16_pays` says whether `--precision auto` is
+        bfloat16 where the device has it.
         """
-        name = Path(script).stem
+        script, name = flags.script, flags.script.stem
         super().__init__(f"{name}-evaluated" if flags.evaluate else name, flags.out)
         self.flags = flags
         self.device: torch.device = flags.device
@@ -62,15 +62,15 @@ class Run(Record):
         torch.backends.cudnn.benchmark = True
         keep_freed_memory()
         self.steps = 0
-        self.tested = "held-out training images" if flags.validate else "test images"
+        self.tested = "held-out" if flags.validate else "test"
         self._trained = flags.out / f"{name}.pt"
         self._parts: dict[str, Any] = {}
         given = [flag for flag in flags.argv if flag != "--resume"]
-        command = shlex.join(["python", shown(Path(script)), *given])
+        command = shlex.join(["python", shown(script), *given])
         go_on = shlex.join(["python", os.path.relpath(script), *given, "--resume"])
         self._errors = clear_errors(self.name, f"; to continue: {go_on}")
         self.header |= {
-            "script": shown(Path(script)),
+            "script": shown(script),
             "command": command,
             "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
             "device": device_name(self.device),
@@ -110,7 +110,8 @@ class Run(Record):
             y_train, y_test = y_train[:kept], y_train[kept:]
         tensors = [tensor[: self.flags.limit] for tensor in (x_train, y_train, x_test, y_test)]
         self.header |= {"shape": shape, "classes": list(names), "images": len(tensors[0])}
-        self.header |= {"tested": len(tensors[2]), "test set": self.tested}
+        test_set = "held-out training images" if self.flags.validate else "test images"
+        self.header |= {"tested": len(tensors[2]), "test set": test_set}
         self.steps = self.flags.epochs * -(-len(tensors[0]) // self.flags.batch_size)  # rounded up
         x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
         return x_train, y_train, x_test, y_test
@@ -154,7 +155,12 @@ class Run(Record):
             self.save_figures()
 
     def finish(
-        self, model: nn.Module, x_test: Tensor, y_test: Tensor, temperature: float, unsure: float
+        self,
+        model: nn.Module,
+        x_test: Tensor,
+        y_test: Tensor,
+        temperature: float = 1,
+        unsure: float = 0,
     ) -> None:
         """Log accuracy, time and mismatches; write the picture of the mismatches and the weights.
 
@@ -164,7 +170,7 @@ class Run(Record):
         logits = predict(model, x_test)
         predicted, actual = logits.argmax(1).cpu().numpy(), y_test.cpu().numpy()
         percent, misread = accuracy(logits, y_test), int((predicted != actual).sum())
-        self.log(f"\n{percent:.2f}% test accuracy, {misread} of {len(actual):,} misread")
+        self.log(f"\n{percent:.2f}% {self.tested} accuracy, {misread} of {len(actual):,} misread")
         spent = self.log_time()
         wrong = mismatch_lines(mismatches(actual, predicted), self.header["classes"])
         self.log("\n".join(["", "mismatches:", *wrong, ""]))

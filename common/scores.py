@@ -68,7 +68,7 @@ class Judge:
         self.unit = self.rate(x_train)["distance"]
         right = self.rate(x_test, y_test)["asked"]
         run.header["judge"] = (
-            f"{shown(path)}, {right:.2f}% of the {run.tested} read right;"
+            f"{shown(path)}, {right:.2f}% of the {run.header['test set']} read right;"
             f" Frechet distance of {len(x_train):,} training images: {self.unit:.3f}"
         )
 

@@ -128,7 +128,7 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = script_parser(__doc__)
+    parser = script_parser(__file__, __doc__)
     parser.add_argument("--port", type=int, default=0, metavar="N", help="default: a free port")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     flags = parser.parse_args(argv)

@@ -45,8 +45,8 @@ class FastNet(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=1, batch_size=400, lr=0.03)
-    with Run(__file__, flags, bfloat16_pays=True) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=1, batch_size=400, lr=0.03)
+    with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(FastNet())
         betas = (0.9, 0.9)  # in 150 steps, AdamW has to forget the first gradients soon
@@ -68,10 +68,10 @@ def main(argv: list[str] | None = None) -> None:
                 schedule.step()
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
-            correct = accuracy(predict(model, x_test), y_test)
+            percent = accuracy(predict(model, x_test), y_test)
             line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
-            line += f"  test accuracy: {correct:5.2f}%"
-            run.log(line, lr=lr, loss=train_loss, accuracy=correct)
+            line += f"  {run.tested} accuracy: {percent:5.2f}%"
+            run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
         run.finish(model, x_test, y_test, temperature=0.457, unsure=0.66)
 

@@ -93,8 +93,8 @@ class Flow(nn.Module):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=20, batch_size=125, lr=0.002)
-    with Run(__file__, flags, bfloat16_pays=True) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=20, batch_size=125, lr=0.002)
+    with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         latent = torch.randn(10_000, 1, 28, 28).to(run.device)  # of all pictures and scores
         asked = torch.arange(10).repeat(1000).to(run.device)

@@ -82,8 +82,8 @@ class Discriminator(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=20, batch_size=60, lr=0.004)
-    with Run(__file__, flags, bfloat16_pays=True) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=20, batch_size=60, lr=0.004)
+    with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
         generator = run.place(Generator())

@@ -35,8 +35,8 @@ class Linear(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=50, batch_size=100, lr=0.05)
-    with Run(__file__, flags, bfloat16_pays=True) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=50, batch_size=100, lr=0.05)
+    with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(Linear())
         optimizer = torch.optim.SGD(
@@ -58,10 +58,10 @@ def main(argv: list[str] | None = None) -> None:
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
             logits = predict(model, x_test)
-            test_loss, correct = cross_entropy(logits, y_test).item(), accuracy(logits, y_test)
-            line = f"{epoch:3}.  loss: {train_loss:8.6f}  test: {test_loss:.4f}"
-            line += f"  accuracy: {correct:5.2f}%"
-            run.log(line, loss=train_loss, test_loss=test_loss, accuracy=correct)
+            test_loss, percent = cross_entropy(logits, y_test).item(), accuracy(logits, y_test)
+            line = f"{epoch:3}.  loss: {train_loss:8.6f}  {run.tested}: {test_loss:.4f}"
+            line += f"  accuracy: {percent:5.2f}%"
+            run.log(line, loss=train_loss, test_loss=test_loss, accuracy=percent)
 
         run.finish(model, x_test, y_test, temperature=1.113, unsure=0.63)
 

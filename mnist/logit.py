@@ -31,8 +31,8 @@ class Logit(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=20, batch_size=100, lr=0.1)
-    with Run(__file__, flags) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=20, batch_size=100, lr=0.1)
+    with Run(flags) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(Logit())
         optimizer = torch.optim.SGD(model.parameters(), flags.lr)
@@ -52,10 +52,10 @@ def main(argv: list[str] | None = None) -> None:
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
             logits = predict(model, x_test)
-            test_loss, correct = cross_entropy(logits, y_test).item(), accuracy(logits, y_test)
-            line = f"{epoch:3}.  loss: {train_loss:8.6f}  test: {test_loss:.4f}"
-            line += f"  accuracy: {correct:5.2f}%"
-            run.log(line, loss=train_loss, test_loss=test_loss, accuracy=correct)
+            test_loss, percent = cross_entropy(logits, y_test).item(), accuracy(logits, y_test)
+            line = f"{epoch:3}.  loss: {train_loss:8.6f}  {run.tested}: {test_loss:.4f}"
+            line += f"  accuracy: {percent:5.2f}%"
+            run.log(line, loss=train_loss, test_loss=test_loss, accuracy=percent)
 
         run.finish(model, x_test, y_test, temperature=0.994, unsure=0.43)
 

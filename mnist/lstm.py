@@ -44,8 +44,8 @@ class RowLSTM(nn.Module):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=40, batch_size=60, lr=0.003)
-    with Run(__file__, flags) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=40, batch_size=60, lr=0.003)
+    with Run(flags) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(RowLSTM())
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.01, fused=True)
@@ -66,10 +66,10 @@ def main(argv: list[str] | None = None) -> None:
                 schedule.step()
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
-            correct = accuracy(predict(model, x_test), y_test)
+            percent = accuracy(predict(model, x_test), y_test)
             line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
-            line += f"  test accuracy: {correct:5.2f}%"
-            run.log(line, lr=lr, loss=train_loss, accuracy=correct)
+            line += f"  {run.tested} accuracy: {percent:5.2f}%"
+            run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
         run.finish(model, x_test, y_test, temperature=1.422, unsure=0.795)
 

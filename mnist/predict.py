@@ -203,7 +203,7 @@ def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = script_parser(__doc__)
+    parser = script_parser(__file__, __doc__)
     add = parser.add_argument
     add("pictures", nargs="*", metavar="PICTURE", help="a picture, a folder or a pattern")
     add("--csv", type=Path, metavar="FILE", help="write each digit's place, answer and probability")

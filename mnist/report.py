@@ -180,7 +180,7 @@ def data_uri(path: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    out = script_parser(__doc__).parse_args(argv).out
+    out = script_parser(__file__, __doc__).parse_args(argv).out
     with clear_errors("report"):
         runs = read_runs(out, "*.json")
         if not runs:

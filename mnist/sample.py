@@ -39,7 +39,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the flags; end the program if the digits do not suit the network."""
-    parser = script_parser(__doc__)
+    parser = script_parser(__file__, __doc__)
     add = parser.add_argument
     add("digits", nargs="?", default="", metavar="DIGITS", help="digits to draw, for instance 2026")
     add("--network", choices=NETWORKS, default="cgan", help="generator (default: cgan)")

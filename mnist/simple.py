@@ -61,8 +61,8 @@ class SimpNet(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=50, batch_size=100, lr=0.005)
-    with Run(__file__, flags, bfloat16_pays=True) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=50, batch_size=100, lr=0.005)
+    with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         # From 0.05 in 3 epochs to 0.2 in 47: a short run has no time to overfit.
         dropout = min(0.2, round(0.04 + flags.epochs / 300, 2))
@@ -90,10 +90,10 @@ def main(argv: list[str] | None = None) -> None:
                 schedule.step()
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
-            correct = accuracy(predict(model, x_test), y_test)
+            percent = accuracy(predict(model, x_test), y_test)
             line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
-            line += f"  test accuracy: {correct:5.2f}%"
-            run.log(line, lr=lr, loss=train_loss, accuracy=correct)
+            line += f"  {run.tested} accuracy: {percent:5.2f}%"
+            run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
         write_whole(run.path(".txt"), f"{model}\n".encode())
         run.finish(model, x_test, y_test, temperature=0.708, unsure=0.82)

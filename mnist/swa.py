@@ -48,8 +48,8 @@ class ConvNet(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=50, batch_size=125, lr=0.004)
-    with Run(__file__, flags, bfloat16_pays=True) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=50, batch_size=125, lr=0.004)
+    with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(ConvNet())
         averaged = AveragedModel(model)
@@ -83,13 +83,13 @@ def main(argv: list[str] | None = None) -> None:
             train_loss = torch.stack(losses).mean().item()
             if epoch > regular_epochs:
                 averaged.update_parameters(model)
-            correct = accuracy(predict(model, x_test), y_test)
+            percent = accuracy(predict(model, x_test), y_test)
             line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
-            line += f"  test accuracy: {correct:5.2f}%"
-            run.log(line, lr=lr, loss=train_loss, accuracy=correct)
+            line += f"  {run.tested} accuracy: {percent:5.2f}%"
+            run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
         if not flags.evaluate:
-            run.log(f"last weights: {run.figures[-1]['accuracy']:.2f}% test accuracy")
+            run.log(f"last weights: {run.figures[-1]['accuracy']:.2f}% {run.tested} accuracy")
             run.log(f"average weights of epochs {regular_epochs + 1} to {flags.epochs}:")
         run.finish(averaged.module, x_test, y_test, temperature=0.546, unsure=0.84)
 

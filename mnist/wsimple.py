@@ -60,8 +60,8 @@ class SimpNet(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __doc__, epochs=75, batch_size=100, lr=0.01)
-    with Run(__file__, flags, bfloat16_pays=True) as run:
+    flags = parse_flags(argv, __file__, __doc__, epochs=75, batch_size=100, lr=0.01)
+    with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         # From 0.05 in 3 epochs to 0.2 in 47: a short run has no time to overfit.
         dropout = min(0.2, round(0.04 + flags.epochs / 300, 2))
@@ -109,10 +109,10 @@ def main(argv: list[str] | None = None) -> None:
                 averaged.update_parameters(model)
             if epoch == flags.epochs:
                 update_bn(batches(x_train, y_train, flags.batch_size), averaged)
-            correct = accuracy(predict(model, x_test), y_test)
+            percent = accuracy(predict(model, x_test), y_test)
             line = f"{epoch:3}.  lr: {lr:.4f}  training loss: {train_loss:8.6f}"
-            line += f"  test accuracy: {correct:5.2f}%"
-            run.log(line, lr=lr, loss=train_loss, accuracy=correct)
+            line += f"  {run.tested} accuracy: {percent:5.2f}%"
+            run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
         if not flags.evaluate:
             run.log(f"average weights of epochs {regular_epochs + 1} to {flags.epochs}:")

@@ -40,8 +40,10 @@ def test_distance_agrees_with_the_root_of_the_matrix(d: int) -> None:
 
 
 def test_scores_of_real_digits(trained_conv: Path) -> None:
-    flags = parse_flags(["--out", str(trained_conv.parent), "--device", "cpu"], None, 1, 60, 0.1)
-    run, data = Run("gan.py", flags), mnist()
+    flags = parse_flags(
+        ["--out", str(trained_conv.parent), "--device", "cpu"], "gan.py", None, 1, 60, 0.1
+    )
+    run, data = Run(flags), mnist()
     arrays = [torch.from_numpy(data[key][:2000]) for key in ("x", "y", "X", "Y")]  # for speed
     x_train, y_train, x_test, y_test = run.load((1, 28, 28), 10, arrays)
     random_state = torch.get_rng_state()

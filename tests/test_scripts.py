@@ -105,13 +105,13 @@ def test_a_run_of_a_few_steps(name: str, images: int, train: Train, tmp_path: Pa
 def test_limit_and_validation(
     flags: list[str], parts: tuple[slice, slice], few_digits: Path
 ) -> None:
-    parsed = parse_flags(["--data", str(few_digits), *flags], None, 1, 10, 0.1)
-    run, data = Run("logit.py", parsed), mnist(parsed.data)
+    parsed = parse_flags(["--data", str(few_digits), *flags], "logit.py", None, 1, 10, 0.1)
+    run, data = Run(parsed), mnist(parsed.data)
     keys = ("xy", "xy" if parsed.validate else "XY")  # the test images are never shown
     expected = [data[key][part] for pair, part in zip(keys, parts, strict=True) for key in pair]
     for tensor, array in zip(run.load((1, 28, 28), 10), expected, strict=True):
         assert np.array_equal(tensor.numpy().squeeze(), array)
-    assert run.tested == ("held-out training images" if parsed.validate else "test images")
+    assert run.tested == ("held-out" if parsed.validate else "test")
 
 
 def test_weights_are_where_a_run_starts(finished: Finished, train: Train, tmp_path: Path) -> None:
