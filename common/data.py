@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import InputError
-from common.fetch import fetch
-from common.idx import read_idx
+from common.fetch import is_empty
+from common.mnist import mnist, read_idx
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, int, int]  # channels, height, width
@@ -93,8 +93,8 @@ def read(path: Path, shape: Shape | None = None) -> list[Array]:
     """
     if path.suffix == ".npz":
         return _read_npz(path)
-    if path.is_dir() and not [p for p in path.glob("[!.]*") if p.name != "README.md"]:
-        fetch(path)
+    if is_empty(path):
+        return [*mnist(path).values()]
     sets = _idx_sets(path)
     if len(sets) == 1:
         return _read_idx_set(*sets.popitem())

@@ -21,6 +21,11 @@ f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6 t10k-labels-idx
 FILES = {name: sha256 for sha256, name in map(str.split, SHA256.splitlines())}
 
 
+def is_empty(folder: Path) -> bool:
+    """Return whether a folder is there and holds nothing, or only a README.md."""
+    return folder.is_dir() and {path.name for path in folder.glob("[!.]*")} <= {"README.md"}
+
+
 def fetch(
     folder: Path,
     mirrors: Sequence[str] = MIRRORS,

@@ -1,7 +1,16 @@
-"""The digits, and the ways to look at them: as text, in grids, the grid of mismatches."""
+"""The loader of MNIST: its files, its digits as text and in grids, the grid of mismatches.
 
+An IDX file is two zero bytes, a byte for the type of the elements, a byte for the number of
+dimensions, a 32-bit size for each dimension, and the elements, last dimension fastest, all of it
+big-endian (http://yann.lecun.com/exdb/mnist/, "The IDX file format").
+"""
+
+import gzip
+import math
 import os
 import random
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,21 +20,76 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from common.data import read
+from common.checkpoint import write_whole
+from common.errors import InputError
+from common.fetch import FILES, fetch, is_empty
 from common.flags import ROOT
 
 SIDE = 28  # pixels, height and width of MNIST's digits
+COLUMNS = 40  # the most in a grid of mismatches
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def mnist(datadir: str | os.PathLike[str] | None = None) -> dict[str, NDArray[Any]]:
     """Return training images `x`, labels `y`, test images `X`, labels `Y` as the files hold them.
 
     MNIST's are (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,) uint8: pixels are 0
-    (background) to 255, labels 0 to 9. A datadir is a path as `common.data.read` takes it, which
-    also says what is raised; None is the repository's `mnist/data`.
+    (background) to 255, labels 0 to 9. A datadir, by default the repository's `mnist/data`, holds
+    the four files, raw or gzipped. They are fetched into one that holds nothing, or only a
+    README.md. Raises InputError if a file is missing or damaged, OSError if MNIST cannot be
+    fetched.
     """
-    path = ROOT / "mnist/data" if datadir is None else Path(datadir)
-    return dict(zip("xyXY", read(path), strict=True))
+    folder = ROOT / "mnist/data" if datadir is None else Path(datadir)
+    if is_empty(folder):
+        fetch(folder)
+    found, arrays = sorted(os.listdir(folder)), []
+    for name in FILES:
+        if not (files := [file for file in found if file in (name, name.removesuffix(".gz"))]):
+            raise InputError(f"{folder}: found {', '.join(found[:5])}; {name} is missing")
+        arrays.append(read_idx(folder / files[0]))  # the raw file if there are both
+    if [*map(len, arrays[::2])] != [*map(len, arrays[1::2])]:
+        sizes = ", ".join(str(array.shape) for array in arrays)
+        raise InputError(f"{folder}: images and labels do not belong together: {sizes}")
+    return dict(zip("xyXY", arrays, strict=True))
+
+
+def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Return the array in an IDX file, which is gzipped if its name ends in `.gz`.
+
+    The array is writable, in native byte order, and has the header's shape and type. If the file is
+    not IDX, truncated or damaged, InputError is raised.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    try:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: damaged gzip file: {error}") from None
+    code, dimensions = content[2:4] if len(content) > 3 else (0, 0)
+    start = 4 + 4 * dimensions
+    known = content[:2] == b"\0\0" and code in TYPES and 1 <= dimensions <= 64
+    if not known or len(content) < start:
+        raise InputError(f"{path}: not an IDX file: it begins with {content[:4].hex(' ')!r}")
+    shape, dtype = struct.unpack(f">{dimensions}I", content[4:start]), np.dtype(TYPES[code])
+    size = dtype.itemsize * math.prod(shape)
+    if len(content) != start + size:
+        raise InputError(
+            f"{path}: truncated or damaged: {shape} {dtype.name} are {size} bytes,"
+            f" the file holds {len(content) - start}"
+        )
+    array = np.frombuffer(bytearray(content), dtype, offset=start).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
+    """Write an array to an IDX file, gzipped if it ends in `.gz`; InputError for other types."""
+    path, dtype = Path(path), array.dtype.newbyteorder(">")
+    codes = [code for code, known in TYPES.items() if np.dtype(known) == dtype]
+    if not codes or not array.ndim:
+        raise InputError(f"{path}: IDX holds no {array.dtype} of {array.ndim} dimensions")
+    header = bytes([0, 0, codes[0], array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    content = header + array.astype(dtype).tobytes()
+    write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def showdigit(images: ArrayLike, labels: ArrayLike, index: int | None = None) -> None:
@@ -50,20 +114,23 @@ def makegrid(
 ) -> NDArray[np.uint8]:
     """Return one picture of many images, row by row; cells left over are black.
 
-    Images are (n, h, w) or, in colour, (n, h, w, 3) uint8. Between the cells and around them are
-    `pad` pixels of the grey `fill`, 0 (black) to 255 (white).
+    Images are (n, h, w) or, in colour, (n, h, w, 3) or (n, 3, h, w): uint8, an array or a list of n
+    arrays. Between the cells and around them are `pad` pixels of the grey `fill`, 0 (black) to 255
+    (white).
     """
-    cells = np.asarray(images)
-    if cells.ndim not in (3, 4) or cells.dtype != np.uint8:
-        raise ValueError(f"a grid needs (n, h, w) uint8, not {cells.shape} {cells.dtype}")
-    count, height, width, *colours = cells.shape
-    if count > rows * columns:
-        raise ValueError(f"{count} images do not fit a grid of {rows} x {columns}")
+    # One at a time: an array of all cells would need as much memory as the grid again.
+    cells = [_cell(cell) for cell in (images if isinstance(images, list) else np.asarray(images))]
+    kinds = {(cell.shape, cell.dtype.name) for cell in cells}
+    if {(len(shape), name) for shape, name in kinds} - {(2, "uint8"), (3, "uint8")} or not kinds:
+        raise ValueError(f"a grid needs (n, h, w) uint8, not {kinds or 'nothing'}")
+    height, width, *colours = cells[0].shape
+    if len(cells) > rows * columns:
+        raise ValueError(f"{len(cells)} images do not fit a grid of {rows} x {columns}")
     size = rows * (height + pad) + pad, columns * (width + pad) + pad
     grid = np.full((*size, *colours), fill, np.uint8)
     for i in range(rows * columns):
         top, left = pad + i // columns * (height + pad), pad + i % columns * (width + pad)
-        grid[top : top + height, left : left + width] = cells[i] if i < count else 0
+        grid[top : top + height, left : left + width] = cells[i] if i < len(cells) else 0
     return grid
 
 
@@ -86,37 +153,41 @@ def mismatch_lines(wrong: Mapping[int, Sequence[int]], names: Sequence[str]) -> 
 
 
 def mismatch_grid(images: ArrayLike, actual: ArrayLike, predicted: ArrayLike) -> NDArray[np.uint8]:
-    """Return the picture of every misread image, uint8: two rows for each class that has any.
+    """Return the picture of the misread images, uint8: two rows for each class that has any.
 
     The left column has the actual class; then each misread image has its prediction above it, in
-    order. Classes are drawn by number. If nothing was misread, there is a single black cell.
+    order. A class has at most 39. Classes are drawn by number. If nothing was misread, there is a
+    single black cell.
 
     Images are (n, h, w), (n, 1, h, w) or, in colour, (n, 3, h, w) or (n, h, w, 3): uint8, or
     floats, of which the lowest is drawn black and the highest white. Classes are (n,) integers.
     """
     pixels, label, given = np.asarray(images), np.asarray(actual), np.asarray(predicted)
-    if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
-        pixels = pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, 3)
-    if pixels.dtype != np.uint8:
-        low, high = pixels.min(), pixels.max()
-        pixels = ((pixels - low) * (255 / (high - low or 1))).astype(np.uint8)
+    low, high = (0, 255) if pixels.dtype == np.uint8 else (pixels.min(), pixels.max())
+    blank = np.zeros_like(_cell(pixels[0]), np.uint8)
 
     def drawn(number: int) -> NDArray[np.uint8]:
-        ink = _number(number, *pixels.shape[1:3])
-        return ink if pixels.ndim == 3 else np.stack([ink] * 3, axis=2)
+        ink = _number(number, *blank.shape[:2])
+        return ink if blank.ndim == 2 else np.stack([ink] * 3, axis=2)
 
-    blank = np.zeros_like(pixels, shape=pixels.shape[1:])
     rows = []
     for number in np.unique(label[label != given]).tolist():
         misread = np.flatnonzero((label == number) & (given != number))
-        misread = misread[np.argsort(given[misread], kind="stable")]
+        misread = misread[np.argsort(given[misread], kind="stable")][: COLUMNS - 1]
         rows.append([blank, *map(drawn, given[misread].tolist())])
-        rows.append([drawn(number), *pixels[misread]])
-    if not rows:
-        rows = [[blank]]
-    columns = max(map(len, rows))
-    cells = [part for row in rows for part in row + [blank] * (columns - len(row))]
-    return makegrid(np.stack(cells), len(rows), columns)
+        shown = (pixels[misread] - low) * (255 / (high - low or 1))
+        rows.append([drawn(number), *map(_cell, shown.astype(np.uint8))])
+    columns = max(map(len, rows), default=1)
+    cells = [cell for row in rows for cell in row + [blank] * (columns - len(row))]
+    return makegrid(cells or [blank], max(len(rows), 1), columns)
+
+
+def _cell(image: ArrayLike) -> NDArray[Any]:
+    """Return an image as a grid has it, (h, w) or (h, w, 3), from it or (1 or 3, h, w)."""
+    pixels = np.asarray(image)
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+        pixels = np.moveaxis(pixels, 0, 2)
+    return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
 
 
 @cache

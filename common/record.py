@@ -1,15 +1,14 @@
 """What a run leaves behind: its log for people, its figures by name, its pictures and weights."""
 
-import io
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
 from common.checkpoint import save, write_whole
@@ -72,9 +71,7 @@ class Record:
 
     def save_picture(self, ending: str, pixels: NDArray[np.uint8]) -> None:
         """Write pixels, (h, w) or (h, w, 3) uint8, as a PNG."""
-        content = io.BytesIO()
-        Image.fromarray(pixels).save(content, format="png")
-        write_whole(self.path(ending), content.getvalue())
+        write_whole(self.path(ending), imageio.imwrite("<bytes>", pixels, extension=".png"))
 
     def save_weights(self, model: nn.Module) -> None:
         """Write a network's state dict to `NAME.pt` and log the path."""

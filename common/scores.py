@@ -1,10 +1,9 @@
 """Scores of generated digits by a trained classifier, and the end of a generator's run."""
 
-import io
 import sys
 
+import imageio.v3 as imageio
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from common.batches import accuracy, draw, scaled
@@ -121,10 +120,9 @@ def finish_generator(run: Run, generator: nn.Module, judge: Judge, *inputs: Tens
         run.save_figures({**scores, **run.log_time()})
         return
     pictures = [run.path(f"{epoch:02}.png") for epoch in range(1, run.flags.epochs + 1)]
-    first, *rest = [Image.open(path) for path in pictures if path.exists()]
-    gif = io.BytesIO()
-    first.save(gif, "gif", save_all=True, append_images=rest, duration=1000, loop=0)
-    write_whole(run.path(".gif"), gif.getvalue())
+    frames = [imageio.imread(path) for path in pictures if path.exists()]
+    gif = imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)  # 1,000 ms
+    write_whole(run.path(".gif"), gif)
     run.log()
     names = f"{pictures[0].name} - {pictures[-1].name}, {run.name}.gif"
     run.log(f"Generated digits in dir {shown(run.out)}, {names}")

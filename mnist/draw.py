@@ -5,7 +5,6 @@ python mnist/draw.py --no-browser --port 8000    # prints its address
 """
 
 import base64
-import io
 import json
 import sys
 import threading
@@ -14,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import jinja2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -122,9 +121,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:
     """Return grey pixels, (h, w) uint8, as the address of a PNG."""
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "png")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    content = imageio.imwrite("<bytes>", pixels, extension=".png")
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def main(argv: list[str] | None = None) -> None:

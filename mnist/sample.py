@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -61,7 +61,7 @@ def write_pictures(folder: Path, images: NDArray[np.uint8], digits: list[int]) -
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{number:05}.png" for number in range(1, len(images) + 1)]
     for name, image in zip(names, images, strict=True):
-        Image.fromarray(image).save(folder / name)
+        imageio.imwrite(folder / name, image)
     if digits:
         rows = [f"{name},{digit}\n" for name, digit in zip(names, digits, strict=True)]
         write_whole(folder / "labels.csv", "".join(["file,digit\n", *rows]).encode())

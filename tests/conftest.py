@@ -18,8 +18,7 @@ from selenium import webdriver
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of use beside other programs; torch reads it
 
-from common.idx import write_idx
-from common.mnist import mnist
+from common.mnist import mnist, write_idx
 
 ROOT = Path(__file__).resolve().parents[1]
 Finished: TypeAlias = Callable[[str], Path]  # the fixtures below

@@ -16,8 +16,7 @@ from PIL import Image
 
 from common.data import load
 from common.errors import InputError
-from common.idx import write_idx
-from common.mnist import mnist
+from common.mnist import mnist, write_idx
 from mnist import logit
 from tests.conftest import ROOT
 

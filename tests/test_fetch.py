@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import common.data
+import common.mnist
 from common.fetch import FILES, fetch
 from common.mnist import mnist
 from tests.conftest import ROOT
@@ -71,7 +71,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/"
         good = functools.partial(fetch, mirrors=[f"{url}good/"], files=HASHES)
-        monkeypatch.setattr(common.data, "fetch", good)
+        monkeypatch.setattr(common.mnist, "fetch", good)
         yield url
         server.shutdown()
         thread.join()

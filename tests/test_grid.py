@@ -39,6 +39,9 @@ def test_makegrid_pixel_by_pixel() -> None:
     ]
     grid = makegrid(images.astype(np.uint8), rows=2, columns=2, pad=1, fill=99)
     assert grid.dtype == np.uint8 and grid.tolist() == expected
+    for colours in (np.stack([images] * 3, axis=3), np.stack([images] * 3, axis=1)):
+        grid = makegrid(colours.astype(np.uint8), rows=2, columns=2, pad=1, fill=99)
+        assert grid.tolist() == np.stack([expected] * 3, axis=2).tolist()
 
 
 @pytest.mark.parametrize("kind", [np.asarray, np.ndarray.tolist, torch.from_numpy])
@@ -57,6 +60,7 @@ def test_mismatches(kind: Callable[[Any], Any]) -> None:
         IMAGES[:, np.newaxis],  # channels first
         torch.from_numpy(IMAGES),
         np.stack([IMAGES] * 3, axis=3),  # in colour
+        np.stack([IMAGES] * 3, axis=1),
         (IMAGES - 10.0) * 1.02,  # 0 to 51, drawn as 0 to 255
     ],
 )
@@ -71,6 +75,12 @@ def test_mismatch_grid_cell_by_cell(images: Any) -> None:
         expected = np.stack([expected] * 3, axis=2)
     grid = mismatch_grid(images, ACTUAL, PREDICTED)
     assert grid.dtype == np.uint8 and np.array_equal(grid, expected)
+
+
+def test_a_class_that_is_often_misread_has_one_row_of_at_most_40_cells() -> None:
+    actual, predicted = np.repeat([3, 5], [50, 2]), np.repeat([8, 3], [50, 2])
+    grid = mismatch_grid(np.zeros((52, 28, 28), np.uint8), actual, predicted)
+    assert grid.shape == (2 + 4 * 30, 2 + 40 * 30)
 
 
 def test_labels_above_9_are_drawn_by_number() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
-from common.idx import read_idx, write_idx
+from common.mnist import read_idx, write_idx
 
 # Element type to dtype, bytes written out by hand, and the numbers that they stand for.
 ELEMENTS = {
