@@ -25,8 +25,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.data import NAMES, Data, load
+from common.devices import device_name
 from common.errors import InputError, clear_errors
-from common.flags import ROOT, device_name, positive
+from common.flags import ROOT, positive
 
 SCRIPTS = {"logit": 60_000, "linear": 60_000, "conv": 12_000, "simple": 1_200, "lstm": 12_000}
 SCRIPTS |= {"gan": 2_400, "cgan": 2_400}  # training images of an epoch

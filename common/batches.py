@@ -19,16 +19,27 @@ def pixels(images: Tensor) -> Tensor:
     return images.float().add(1).mul_(127.5).round_().to(torch.uint8)
 
 
+def batch_count(images: int, batch_size: int) -> int:
+    """Return the number of batches of so many images.
+
+    The last batch is smaller, and left out if it is a single image after others: batch norm has
+    nothing to normalize in it.
+    """
+    whole, rest = divmod(images, batch_size)
+    return whole + (rest > 1 or whole == 0)
+
+
 def batches(x: Tensor, y: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield all images and labels once, in random order, with a progress bar on a terminal.
 
     Images x, (n, c, h, w) uint8 or floats, become batches (batch_size, c, h, w) float32, `scaled`;
-    labels y, (n,) int64, become (batch_size,). The last batch holds the rest.
+    labels y, (n,) int64, become (batch_size,). The last batch holds the rest, see `batch_count`.
     """
     # Eight batches at a time: few large operations are faster than many small ones, and
     # index_select is faster than x[index].
-    order = torch.randperm(len(x), device=x.device)
-    with tqdm(total=-(-len(x) // batch_size), disable=None, leave=False) as progress:
+    order, total = torch.randperm(len(x), device=x.device), batch_count(len(x), batch_size)
+    order = order[: total * batch_size]
+    with tqdm(total=total, disable=None, leave=False) as progress:
         for index in order.split(8 * batch_size):
             images, labels = scaled(x.index_select(0, index)), y.index_select(0, index)
             for batch in zip(images.split(batch_size), labels.split(batch_size), strict=True):

@@ -1,35 +1,17 @@
-"""Files that are whole or not there: weights, and the state of a run after an epoch."""
+"""Weights, and the state of a run after an epoch, in files that are whole or not there."""
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from common.errors import DIVERGED, InputError
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: no reader finds half a file.
-
-    The folder is made if it is missing. If OSError is raised, an older file is still there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        error.filename = str(path)  # not the temporary name, or none
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+from common.files import write_whole
 
 
 def save(path: Path, states: Mapping[str, Any]) -> None:
@@ -49,6 +31,34 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged, or no state dict ({kind}): train anew") from None
 
 
+# What must be the same for a run to be resumed: names in the header, and what the user calls them.
+FIXED = {
+    "data": "other data",
+    "test set": "another --validate",
+    "images": "another --limit",
+    "tested": "another --limit",
+    "epochs": "another --epochs",
+    "batch_size": "another --batch-size",
+    "lr": "another --lr",
+    "seed": "another --seed",
+    "weights": "other --weights",
+    "device": "another device",
+    "threads": "other --threads",
+    "precision": "another --precision",
+    "judge": "another judge",
+}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside torch.compile's wrapper, DataParallel's or an average of weights.
+
+    The names in their state dicts have prefixes that the network's own lack.
+    """
+    if isinstance(model, AveragedModel | DataParallel | DistributedDataParallel):
+        return unwrapped(model.module)
+    return getattr(model, "_orig_mod", model)
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load a state dict of any floating-point precision, as `out/NAME.pt` holds it, into a network.
 
@@ -62,10 +72,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if not finite(states):
         raise InputError(f"the weights in {path} are not finite: train anew")
     try:
-        model.load_state_dict(states)
+        unwrapped(model).load_state_dict(states)
     except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} does not fit {type(model).__name__}: {reason}") from None
+        raise InputError(
+            f"{path} does not fit {type(unwrapped(model)).__name__}: {reason}"
+        ) from None
 
 
 def finite(states: Any) -> bool:
@@ -91,23 +103,38 @@ def save_state(
 
 
 def load_state(
-    path: Path, parts: Mapping[str, Any], device: torch.device, settings: Mapping[str, str]
-) -> dict[str, Any]:
-    """Set parts and random numbers to what `save_state` wrote, and return the progress.
+    path: Path, state: Mapping[str, Any], parts: Mapping[str, Any], device: torch.device
+) -> None:
+    """Set parts and random numbers to the state that `save_state` has written to a path.
 
-    Raises InputError if the file is damaged, or of other parts or settings.
+    If it is that of other parts, InputError is raised.
     """
-    state = read(path)
-    for name, value in settings.items():
-        if state.get("settings", {}).get(name) != value:
-            hint = "give the same flags, or leave out --resume"
-            raise InputError(f"{path} belongs to a run with another {name}: {hint}")
     try:
         for name, part in parts.items():
+            # Optimizers and schedules take the state of others without a word.
+            if names_in(part.state_dict()) != names_in(state["states"][name]):
+                raise KeyError(name)
             part.load_state_dict(state["states"][name])
-    except (KeyError, RuntimeError, ValueError):
-        raise InputError(f"{path} fits another network or optimizer: leave out --resume") from None
-    torch.set_rng_state(state["random"][0])
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(state["random"][1], device)
-    return state
+        torch.set_rng_state(state["random"][0])
+        if device.type != "cpu":
+            torch.get_device_module(device).set_rng_state(state["random"][1], device)
+    except Exception as error:  # each kind of part raises what it likes
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        text = f"{path} fits another network, optimizer or schedule ({reason}): leave out --resume"
+        raise InputError(text) from None
+
+
+def names_in(state: Mapping[str, Any]) -> list[Any]:
+    """Return the names in a state dict, and those of an optimizer's groups of parameters."""
+    return [list(state), *(sorted(group) for group in state.get("param_groups", []))]
+
+
+def check_settings(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise InputError if the header in a file is that of a run with other settings than ours."""
+    for name, called in FIXED.items():
+        values = [header.get(name) for header in (theirs, ours)]
+        if name == "data":  # the same data may be elsewhere
+            values = [(data or {}).get("hash") for data in values]
+        if values[0] != values[1]:
+            hint = "give the same flags, or leave out --resume"
+            raise InputError(f"{path} belongs to a run with {called}: {hint}")

@@ -7,7 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-from common.checkpoint import write_whole
+from common.files import write_whole
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -1,14 +1,12 @@
-"""The flags that all scripts share, and the device and precision that they choose."""
+"""The flags that all scripts share."""
 
 import argparse
 import os
-import platform
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
+from common.devices import find_device
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,51 +83,6 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
 
     parse.__name__ = f"positive {kind.__name__}"  # argparse prints it in its error line
     return parse
-
-
-def find_device(name: str) -> torch.device:
-    """Return the device of a name, for argparse, after a kernel has run on it.
-
-    `auto` is the accelerator. Where torch's build is too new for it, a warning is printed, and the
-    CPU is taken.
-    """
-    if name.startswith("cuda") and not (torch.version.cuda or torch.version.hip):
-        text = "this torch is a build for the CPU; see pytorch.org for one with CUDA"
-        raise argparse.ArgumentTypeError(text)
-    wanted = torch.accelerator.current_accelerator(check_available=True) if name == "auto" else name
-    try:
-        device = torch.device(wanted or "cpu")
-        torch.zeros(1, device=device).add(1).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = f"torch cannot use the device {wanted}: {str(error).splitlines()[0]}"
-        if name != "auto":
-            raise argparse.ArgumentTypeError(reason) from None
-        print(f"warning: {reason}; using the CPU", file=sys.stderr)
-        return torch.device("cpu")
-    return device
-
-
-def choose_precision(wanted: str, device: torch.device, bfloat16_pays: bool) -> str:
-    """Return "float32" or "bfloat16"; "auto" is bfloat16 where it pays and the device has it."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cpu":
-        found = torch.cpu.get_capabilities()
-        native = any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    else:
-        module = torch.get_device_module(device)
-        native = device.type != "mps" and module.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if native and bfloat16_pays else "float32"
-
-
-def device_name(device: torch.device) -> str:
-    """Return a device's type and product name, for instance `cpu, AMD EPYC`."""
-    name, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if device.type in ("cuda", "xpu"):
-        name = torch.get_device_module(device).get_device_name(device)
-    elif cpuinfo.exists() and (found := re.search(r"model name\s*: (.*)", cpuinfo.read_text())):
-        name = found[1]
-    return f"{device.type}, {name}"
 
 
 def shown(path: Path) -> str:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from common.checkpoint import write_whole
 from common.errors import InputError
 from common.fetch import FILES, fetch, is_empty
+from common.files import write_whole
 from common.flags import ROOT
 
 SIDE = 28  # pixels, height and width of MNIST's digits

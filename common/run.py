@@ -1,15 +1,13 @@
 """One training run: its seed, device, data, epochs and checkpoints."""
 
-import ctypes
-import json
 import os
 import platform
-import re
 import shlex
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from common.batches import accuracy, predict
-from common.checkpoint import load_state, load_weights, save_state
+from common.batches import accuracy, batch_count, predict
+from common.checkpoint import (
+    check_settings,
+    load_state,
+    load_weights,
+    read,
+    save_state,
+    unwrapped,
+)
 from common.data import MisfitError, load
+from common.devices import choose_precision, device_name, keep_freed_memory, peak_memory
 from common.errors import InputError, clear_errors
-from common.flags import choose_precision, device_name, shown
+from common.files import only_process, script_hash
+from common.flags import shown
 from common.mnist import mismatch_grid, mismatch_lines, mismatches
-from common.record import Record
+from common.record import Record, check_weights, read_figures
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -55,6 +62,8 @@ class Run(Record):
         self.autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=precision == "bfloat16"
         )
+        if precision == "float32" and self.device.type == "cuda" and torch.cuda.is_tf32_supported():
+            precision = "float32 with TF32"
         if flags.threads:
             torch.set_num_threads(flags.threads)
         torch.manual_seed(flags.seed)
@@ -63,30 +72,36 @@ class Run(Record):
         keep_freed_memory()
         self.steps = 0
         self.tested = "held-out" if flags.validate else "test"
+        self.started = False
         self._trained = flags.out / f"{name}.pt"
-        self._parts: dict[str, Any] = {}
+        self._stack = ExitStack()
         given = [flag for flag in flags.argv if flag != "--resume"]
         command = shlex.join(["python", shown(script), *given])
         go_on = shlex.join(["python", os.path.relpath(script), *given, "--resume"])
-        self._errors = clear_errors(self.name, f"; to continue: {go_on}")
+        self._go_on = f"; to continue: {go_on}"
         self.header |= {
             "script": shown(script),
+            "script hash": script_hash(script),
             "command": command,
             "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
             "device": device_name(self.device),
             "threads": torch.get_num_threads(),
             "precision": precision,
             "python": platform.python_version(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
+            "weights": flags.weights and shown(flags.weights),
             **{name: vars(flags)[name] for name in ("epochs", "batch_size", "lr", "seed")},
         }
 
     def __enter__(self) -> "Run":
-        self._errors.__enter__()
+        with ExitStack() as stack:
+            stack.enter_context(clear_errors(self.name, self._go_on))
+            stack.enter_context(only_process(self.name, self.out))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self._errors.__exit__(kind, error, traceback)
+        self._stack.__exit__(kind, error, traceback)
 
     def load(
         self, shape: tuple[int, int, int], classes: int, arrays: Sequence[Tensor] | None = None
@@ -112,46 +127,67 @@ class Run(Record):
         self.header |= {"shape": shape, "classes": list(names), "images": len(tensors[0])}
         test_set = "held-out training images" if self.flags.validate else "test images"
         self.header |= {"tested": len(tensors[2]), "test set": test_set}
-        self.steps = self.flags.epochs * -(-len(tensors[0]) // self.flags.batch_size)  # rounded up
+        self.steps = self.flags.epochs * batch_count(len(tensors[0]), self.flags.batch_size)
         x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
         return x_train, y_train, x_test, y_test
 
-    def place(self, model: Model, load: bool = True) -> Model:
-        """Return the model on the run's device, channels last; with `load`, take `--weights`."""
-        if load and (self.flags.weights or self.flags.evaluate):
-            load_weights(model, self.flags.weights or self._trained)
+    def place(self, model: Model, weights: str | None = ".pt") -> Model:
+        """Return the model on the run's device, channels last; take its weights, if there are any.
+
+        They are those of `--weights FILE`, or, with `--evaluate`, of the script's run in `--out`. A
+        run's second network has its own ending in place of `.pt`, and begins anew where no such
+        file is. None takes no weights.
+        """
+        path = self.flags.weights or (self._trained if self.flags.evaluate else None)
+        if path and weights:
+            check_weights(path)
+            own = path.with_suffix(weights)
+            if weights == ".pt" or own.exists():
+                load_weights(model, path if weights == ".pt" else own)
+            elif not self.flags.evaluate:
+                text = f"no {shown(own)}: {type(model).__name__} begins anew"
+                print(f"{self.name}: {text}", file=sys.stderr)
         model.to(self.device)
         if self.device.type != "mps":  # batch norm is wrong there in torch 2.13: pytorch#175189
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
+
+    def path(self, ending: str) -> Path:
+        """Return the path of the run's file with an ending; an earlier run's is moved away."""
+        if not self.started and not self.flags.resume:
+            self.put_aside()
+        return super().path(ending)
 
     def epochs(self, **parts: Any) -> Iterator[int]:
         """Yield the epochs' numbers, from 1 on, and save the figures and a checkpoint after each.
 
         The parts are everything that changes: models, optimizers, schedules, averages. With
         `--resume` they, the random numbers and the log are first set to what they were after the
-        last finished epoch. With `--evaluate` there are no epochs.
+        last finished epoch. With `--evaluate` there are no epochs. Otherwise, the files of an
+        earlier run of the same name are first moved to `earlier/`.
         """
-        self._parts = parts
-        sizes = {
-            type(part).__name__: sum(x.numel() for x in part.parameters())
-            for part in parts.values()
+        networks = {
+            name: unwrapped(part)
+            for name, part in parts.items()
             if isinstance(part, nn.Module) and not isinstance(part, AveragedModel)
         }
-        self.header |= {"network": next(iter(sizes)), "parameters": sizes}
-        path = self.path(".resume.pt")
-        first = self._resumed(path) if self.flags.resume else 1
+        self.header["networks"] = {name: type(part).__name__ for name, part in networks.items()}
+        self.header["parameters"] = {
+            name: sum(x.numel() for x in part.parameters()) for name, part in networks.items()
+        }
+        checkpoint = self.out / f"{self.name}.resume.pt"
+        first = self._resumed(checkpoint, parts) if self.flags.resume else 1
         if first == 1:
-            self.log_header()
-            path.unlink(missing_ok=True)  # it belongs to an older run
+            self.put_aside()
             self.save_figures()
+            self.log_header()
         for epoch in () if self.flags.evaluate else range(first, self.flags.epochs + 1):
             start = time.perf_counter()
             self.figures.append({"epoch": epoch})
             yield epoch
             self.figures[-1]["seconds"] = time.perf_counter() - start
-            progress = {"settings": self._settings(), "figures": self.figures, "lines": self.lines}
-            save_state(path, parts, self.device, progress)
+            progress = {"header": self.header, "figures": self.figures, "lines": self.lines}
+            save_state(checkpoint, parts, self.device, progress)
             self.save_figures()
 
     def finish(
@@ -171,71 +207,56 @@ class Run(Record):
         predicted, actual = logits.argmax(1).cpu().numpy(), y_test.cpu().numpy()
         percent, misread = accuracy(logits, y_test), int((predicted != actual).sum())
         self.log(f"\n{percent:.2f}% {self.tested} accuracy, {misread} of {len(actual):,} misread")
-        spent = self.log_time()
+        final = {"accuracy": percent, "misread": misread, **self.log_time()}
         wrong = mismatch_lines(mismatches(actual, predicted), self.header["classes"])
         self.log("\n".join(["", "mismatches:", *wrong, ""]))
+        if not self.flags.evaluate:
+            final["weights"] = self.save_weights(model)
         self.save_picture(".png", mismatch_grid(x_test.cpu(), actual, predicted))
         self.log(f"grid of mismatches: {shown(self.path('.png'))}")
-        if not self.flags.evaluate:
-            self.save_weights(model)
-        final = {"accuracy": percent, "misread": misread, **spent}
+        final |= {"network": type(unwrapped(model)).__name__}
         self.save_figures({**final, "temperature": temperature, "unsure": unsure})
 
-    def log_time(self) -> dict[str, float]:
-        """Log the seconds of all epochs and the peak memory; return them by name."""
+    def save_figures(self, final: Mapping[str, Any] | None = None) -> None:
+        """Write header, epochs and final figures, None while the run goes on, to `NAME.json`."""
+        super().save_figures(final)
+        if final is not None:  # a finished run needs no checkpoint
+            self.path(".resume.pt").unlink(missing_ok=True)
+
+    def log_time(self) -> dict[str, Any]:
+        """Log the seconds of all epochs and, if it is known, the peak memory; return both."""
         seconds = sum(epoch["seconds"] for epoch in self.figures)
         peak = peak_memory(self.device)
         if self.figures:
             text = f"seconds: {seconds:.1f} in all, {seconds / len(self.figures):.2f} an epoch"
-            self.log(f"{text}, {peak:,.0f} MB at the peak")
-        return {"seconds": seconds, "peak_mb": peak}
+            self.log(text + (f", {peak:,.0f} MB at the peak" if peak else ""))
+        return {"seconds": seconds, **({"peak_mb": peak} if peak else {})}
 
-    def _settings(self) -> dict[str, str]:
-        """Return what must be the same for a run to be resumed, as texts."""
-        names = ("epochs", "batch_size", "lr", "seed", "data", "limit", "validate", "weights")
-        settings = {f"--{name.replace('_', '-')}": vars(self.flags)[name] for name in names}
-        for name in ("device", "precision", "threads", "judge"):
-            settings[name] = self.header.get(name)
-        networks = {k: part for k, part in self._parts.items() if isinstance(part, nn.Module)}
-        settings["--data"] = shown(self.flags.data)  # the same in a repository that was moved
-        return {name: str(value) for name, value in {**settings, **networks}.items()}
-
-    def _resumed(self, path: Path) -> int:
+    def _resumed(self, checkpoint: Path, parts: Mapping[str, Any]) -> int:
         """Set everything to the state in a checkpoint, and return the number of the next epoch."""
-        if not path.exists():
-            print(f"{self.name}: no {shown(path)}; starting at epoch 1", file=sys.stderr)
-            return 1
-        state = load_state(path, self._parts, self.device, self._settings())
-        figures = self.path(".json")
-        finished = figures.exists() and json.loads(figures.read_bytes())["final"]
-        if len(state["figures"]) == self.flags.epochs and finished:
-            print(f"{self.name}: finished already, see {shown(self.path('.log'))}", file=sys.stderr)
+        self.undo_half_a_move()
+        figures, run = self.out / f"{self.name}.json", None
+        with suppress(InputError, OSError):
+            run = read_figures(figures)
+        if run and run.final:
+            check_settings(figures, run.header, self.header)
+            log = shown(figures.with_suffix(".log"))
+            print(f"{self.name}: finished already, see {log}", file=sys.stderr)
             raise SystemExit(0)
-        self.figures, self.lines = state["figures"], state["lines"]
+        if not checkpoint.exists():
+            print(f"{self.name}: no {shown(checkpoint)}; starting at epoch 1", file=sys.stderr)
+            return 1
+        state = read(checkpoint)
+        now, start = self.header, state.get("header", {})
+        check_settings(checkpoint, start, self.header)
+        load_state(checkpoint, state, parts, self.device)
+        self.header, self.figures, self.lines = start, state["figures"], state["lines"]
+        self.started = True
         self.save_log()
         print("\n".join(self.lines), flush=True)
+        names = ("script hash", "python", "torch")
+        if changed := [name.split()[0] for name in names if now[name] != start.get(name)]:
+            text = f"changed since epoch {len(self.figures)}: {', '.join(changed)}"
+            print(f"{self.name}: {text}", file=sys.stderr)
+            self.log(text)
         return len(self.figures) + 1
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step.
-
-    By default it returns large blocks to the system, and each step pays for their pages again.
-    Source: mallopt(3). Elsewhere than with glibc nothing happens.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # malloc.h
-        libc.mallopt(mmap_threshold, 16 * 2**20)  # bytes: SimpNet would keep too much
-        libc.mallopt(trim_threshold, 2**31 - 1)
-
-
-def peak_memory(device: torch.device) -> float:
-    """Return the most memory that this process has held, in MB; 0 where it is not known.
-
-    On cuda and xpu this is the memory of the tensors on the device.
-    """
-    status = Path("/proc/self/status")
-    if device.type in ("cuda", "xpu"):
-        return torch.get_device_module(device).max_memory_allocated(device) / 2**20
-    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) / 2**10 if found else 0.0

@@ -1,14 +1,16 @@
 """Scores of generated digits by a trained classifier, and the end of a generator's run."""
 
 import sys
+from typing import Any
 
 import imageio.v3 as imageio
 import torch
 from torch import Tensor, nn
 
 from common.batches import accuracy, draw, scaled
-from common.checkpoint import load_weights, write_whole
+from common.checkpoint import load_weights, unwrapped
 from common.errors import InputError
+from common.files import write_whole
 from common.flags import shown
 from common.mnist import makegrid
 from common.run import Run
@@ -58,11 +60,12 @@ class Judge:
             with torch.random.fork_rng([]):  # the run is the same with a judge and without
                 classifier = kind()
             load_weights(classifier, path)
-        except (OSError, InputError) as error:
+            classifier(scaled(x_test[:1].cpu()))
+        except (OSError, InputError, RuntimeError) as error:  # torch's, if the shape does not fit
             text = f"{run.name}: no scores of the digits: {error}; mnist/conv.py trains their judge"
             print(text, file=sys.stderr)
             return
-        self._layers = list(run.place(classifier, load=False).eval())
+        self._layers = list(run.place(classifier, weights=None).eval())
         self._real, self.unit = moments(self._look(x_test)[0]), 1.0
         self.unit = self.rate(x_train)["distance"]
         right = self.rate(x_test, y_test)["asked"]
@@ -107,26 +110,33 @@ class Judge:
         return scores
 
 
-def finish_generator(run: Run, generator: nn.Module, judge: Judge, *inputs: Tensor) -> None:
-    """Write a generator's GIF, weights and final figures; log paths and time.
+def finish_generator(
+    run: Run,
+    generator: nn.Module,
+    judge: Judge,
+    *inputs: Tensor,
+    discriminator: nn.Module | None = None,
+) -> None:
+    """Write a generator's weights, a discriminator's, GIF and final figures; log paths and time.
 
     With `--evaluate`, draw the first 100 `inputs` (see `Judge.log_scores`) and score all.
     """
     if run.flags.evaluate:
         images = draw(generator, run.autocast, *(rows[:100] for rows in inputs))
-        run.save_picture(".png", makegrid(images.squeeze(1).cpu().numpy(), 10, 10))
+        run.save_picture(".png", makegrid(images.cpu().numpy(), 10, 10))
         scores = judge.log_scores(generator, *inputs)
         run.log(f"Generated digits: {shown(run.path('.png'))}")
         run.save_figures({**scores, **run.log_time()})
         return
+    final: dict[str, Any] = {"weights": run.save_weights(generator)}
+    if discriminator:
+        run.save_weights(discriminator, ".discriminator.pt")
     pictures = [run.path(f"{epoch:02}.png") for epoch in range(1, run.flags.epochs + 1)]
     frames = [imageio.imread(path) for path in pictures if path.exists()]
     gif = imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)  # 1,000 ms
     write_whole(run.path(".gif"), gif)
-    run.log()
     names = f"{pictures[0].name} - {pictures[-1].name}, {run.name}.gif"
-    run.log(f"Generated digits in dir {shown(run.out)}, {names}")
-    final = run.log_time()
+    run.log(f"\nGenerated digits in dir {shown(run.out)}, {names}")
     final |= {name: run.figures[-1][name] for name in SCORES if name in run.figures[-1]}
-    run.save_weights(generator)
+    final |= {"network": type(unwrapped(generator)).__name__, **run.log_time()}
     run.save_figures(final)

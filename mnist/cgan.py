@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import batches, draw
-from common.checkpoint import write_whole
+from common.files import write_whole
 from common.flags import parse_flags
 from common.mnist import makegrid
 from common.run import Run
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         asked = torch.arange(10).repeat(1000).to(run.device)
         rows = latent[:10].repeat_interleave(10, 0)  # of a picture: 10 digits of one latent vector
         generator = run.place(Generator())
-        discriminator = run.place(Discriminator(), load=False)  # its weights are not kept
+        discriminator = run.place(Discriminator(), ".discriminator.pt")
         averaged = AveragedModel(generator, use_buffers=True)
         adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)
         generator_optimizer = adam(generator.parameters(), flags.lr)
@@ -145,14 +145,14 @@ def main(argv: list[str] | None = None) -> None:
                 losses.append(torch.stack([discriminator_loss.detach(), generator_loss.detach()]))
             medians = torch.stack(losses).quantile(0.5, dim=0).tolist()
             images = draw(averaged.module, run.autocast, rows, asked[:100])
-            run.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).cpu().numpy(), 10, 10))
+            run.save_picture(f"{epoch:02}.png", makegrid(images.cpu().numpy(), 10, 10))
             line = f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss for"
             line += f" discriminator: {medians[0]:.3f}\tgenerator: {medians[1]:.3f}"
             run.log(line, discriminator_loss=medians[0], generator_loss=medians[1])
             judge.log_scores(averaged.module, latent, asked)
 
         write_whole(run.path(".txt"), f"{generator}\n{discriminator}\n".encode())
-        finish_generator(run, averaged.module, judge, latent, asked)
+        finish_generator(run, averaged.module, judge, latent, asked, discriminator=discriminator)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
             images = draw(averaged.module, run.autocast, rows, asked[:100])
-            run.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).cpu().numpy(), 10, 10))
+            run.save_picture(f"{epoch:02}.png", makegrid(images.cpu().numpy(), 10, 10))
             run.log(f"Epoch: {epoch:<5}training loss: {train_loss:.4f}", loss=train_loss)
             if epoch == flags.epochs:  # after each epoch it would take too long
                 judge.log_scores(averaged.module, latent, asked)

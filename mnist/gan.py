@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import batches, draw
-from common.checkpoint import write_whole
+from common.files import write_whole
 from common.flags import parse_flags
 from common.mnist import makegrid
 from common.run import Run
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
         generator = run.place(Generator())
-        discriminator = run.place(Discriminator(), load=False)  # its weights are not kept
+        discriminator = run.place(Discriminator(), ".discriminator.pt")
         averaged = AveragedModel(generator, use_buffers=True)
         # The discriminator has the easier task, so the generator's rate is twice its own. Both fall
         # evenly to 0. (Rates of their own: Heusel et al. 2017, https://arxiv.org/abs/1706.08500)
@@ -146,14 +146,14 @@ def main(argv: list[str] | None = None) -> None:
             discriminator_schedule.step()
             medians = torch.stack(losses).quantile(0.5, dim=0).tolist()
             images = draw(averaged.module, run.autocast, latent[:60])
-            run.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).cpu().numpy(), 10, 6))
+            run.save_picture(f"{epoch:02}.png", makegrid(images.cpu().numpy(), 10, 6))
             line = f"Epoch: {epoch:<5}{time.strftime('%H:%M:%S')}    Median loss for"
             line += f" discriminator: {medians[0]:.3f}\tgenerator: {medians[1]:.3f}"
             run.log(line, discriminator_loss=medians[0], generator_loss=medians[1])
             judge.log_scores(averaged.module, latent)
 
         write_whole(run.path(".txt"), f"{generator}\n{discriminator}\n".encode())
-        finish_generator(run, averaged.module, judge, latent)
+        finish_generator(run, averaged.module, judge, latent, discriminator=discriminator)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import data
 from common.batches import accuracy, predict
-from common.checkpoint import load_weights, write_whole
+from common.checkpoint import load_weights
+from common.devices import find_device
 from common.errors import InputError, clear_errors
-from common.flags import ROOT, find_device, script_parser, shown
+from common.files import write_whole
+from common.flags import ROOT, script_parser, shown
 from common.pictures import Digit, find_digits, read_picture
 from common.record import Record
 

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.checkpoint import write_whole
 from common.errors import InputError, clear_errors
+from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
 
 RESULTS = ROOT / "mnist/results"

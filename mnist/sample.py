@@ -22,9 +22,11 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.batches import draw
-from common.checkpoint import load_weights, write_whole
+from common.checkpoint import load_weights
+from common.devices import find_device
 from common.errors import InputError, clear_errors
-from common.flags import find_device, positive, script_parser, shown
+from common.files import write_whole
+from common.flags import positive, script_parser, shown
 from common.mnist import makegrid
 from common.record import Record
 from mnist import cgan, flow, gan

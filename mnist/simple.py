@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.augment import distorted, shifted
 from common.batches import accuracy, batches, predict
-from common.checkpoint import write_whole
 from common.dropout import Dropout
+from common.files import write_whole
 from common.flags import parse_flags
 from common.run import Run
 

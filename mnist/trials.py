@@ -27,8 +27,8 @@ from scipy.stats import t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.checkpoint import write_whole
 from common.errors import InputError, clear_errors
+from common.files import write_whole
 from common.flags import ROOT, positive
 
 TORCHRUN = re.compile(r"RANK|WORLD_SIZE|(LOCAL|GROUP|ROLE|MASTER|TORCHELASTIC)_.*")

@@ -55,6 +55,15 @@ def start_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.
     )
 
 
+def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
+    """Return as soon as the process has printed the line of an epoch."""
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        if re.match(rf"(Epoch:)? +{epoch}\b", line):
+            return
+    raise AssertionError(process.stderr.read())
+
+
 def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `mnist/NAME.py` with flags, and return its exit status, output and errors."""
     with start_script(name, *flags, cwd=cwd) as process:
@@ -74,8 +83,8 @@ def figures(out: Path, name: str) -> dict[str, Any]:
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Return the content of each file in a folder, by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Return the content of each file in a folder, by name, without locks and folders."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
 def comparable(log: str) -> list[str]:

@@ -28,7 +28,8 @@ FORMS |= {"flow": "Epoch: {epoch:<5}training loss: {loss:.4f}"}
 def test_a_run_leaves_pictures_figures_and_weights(name: str, finished: Finished) -> None:
     out = finished(name)
     pictures = [f"{name}{epoch:02}.png" for epoch in (1, 2, 3)]
-    endings = [".gif", ".json", ".log", ".pt", ".resume.pt", *([".txt"] if name in SCRIPTS else [])]
+    endings = [".gif", ".json", ".log", ".pt"]
+    endings += [".discriminator.pt", ".txt"] if name in SCRIPTS else []
     assert sorted(files_in(out)) == sorted([*pictures, *(name + ending for ending in endings)])
     with Image.open(out / f"{name}.gif") as image:
         assert getattr(image, "n_frames", 1) == 3 and image.info["loop"] == 0
@@ -39,7 +40,7 @@ def test_a_run_leaves_pictures_figures_and_weights(name: str, finished: Finished
     run, log = figures(out, name), (out / f"{name}.log").read_text()
     lines = [re.sub(r"\d\d:\d\d:\d\d", "", x) for x in re.findall(r"^Epoch: .*", log, re.M)]
     assert lines == [FORMS[name].format(**epoch) for epoch in run["epochs"]] and len(lines) == 3
-    assert run["final"].keys() == {"seconds", "peak_mb"}
+    assert run["final"].keys() == {"seconds", "peak_mb", "weights", "network"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -13,6 +13,7 @@ from common import scores
 from common.flags import parse_flags
 from common.mnist import mnist
 from common.run import Run
+from mnist import cgan
 from mnist.conv import ConvNet
 from tests.conftest import SHORT, Finished, Train, call_main, figures
 
@@ -41,7 +42,7 @@ def test_distance_agrees_with_the_root_of_the_matrix(d: int) -> None:
 
 def test_scores_of_real_digits(trained_conv: Path) -> None:
     flags = parse_flags(
-        ["--out", str(trained_conv.parent), "--device", "cpu"], "gan.py", None, 1, 60, 0.1
+        ["--out", str(trained_conv.parent), "--device", "cpu"], cgan.__file__, None, 1, 60, 0.1
     )
     run, data = Run(flags), mnist()
     arrays = [torch.from_numpy(data[key][:2000]) for key in ("x", "y", "X", "Y")]  # for speed

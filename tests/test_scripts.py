@@ -16,6 +16,7 @@ from common.batches import scaled
 from common.flags import parse_flags
 from common.mnist import mnist
 from common.run import Run
+from mnist import conv
 from mnist.conv import ConvNet
 from mnist.logit import Logit
 from mnist.simple import SimpNet
@@ -41,14 +42,15 @@ FORMS |= dict.fromkeys(["conv", "fast", "swa", "simple", "wsimple", "lstm", "cct
 def test_a_run_leaves_log_figures_picture_and_weights(name: str, finished: Finished) -> None:
     """The runs are those of `main([...])` in a program with arguments of its own, pytest."""
     out = finished(name)
-    endings = ["json", "log", "png", "pt", "resume.pt", *(["txt"] if name == "simple" else [])]
+    endings = ["json", "log", "png", "pt", *(["txt"] if name == "simple" else [])]
     assert sorted(files_in(out)) == [f"{name}.{ending}" for ending in endings]
     run, log = figures(out, name), (out / f"{name}.log").read_text()
     header, final = run["header"], run["final"]
-    network = getattr(importlib.import_module(f"mnist.{name}"), header["network"])()
+    network = getattr(importlib.import_module(f"mnist.{name}"), final["network"])()
     network.load_state_dict(torch.load(out / f"{name}.pt"))
     count = sum(parameter.numel() for parameter in network.parameters())
-    assert header["parameters"] == {header["network"]: count}
+    assert header["networks"] == {"model": final["network"]}
+    assert header["parameters"] == {"model": count}
     assert header["script"] == f"mnist/{name}.py" and header["command"] in log
     lines = re.findall(r"^ *\d+\.  l.*", log, re.M)
     assert lines == [FORMS[name].format(**epoch) for epoch in run["epochs"]]
@@ -105,7 +107,7 @@ def test_a_run_of_a_few_steps(name: str, images: int, train: Train, tmp_path: Pa
 def test_limit_and_validation(
     flags: list[str], parts: tuple[slice, slice], few_digits: Path
 ) -> None:
-    parsed = parse_flags(["--data", str(few_digits), *flags], "logit.py", None, 1, 10, 0.1)
+    parsed = parse_flags(["--data", str(few_digits), *flags], conv.__file__, None, 1, 10, 0.1)
     run, data = Run(parsed), mnist(parsed.data)
     keys = ("xy", "xy" if parsed.validate else "XY")  # the test images are never shown
     expected = [data[key][part] for pair, part in zip(keys, parts, strict=True) for key in pair]

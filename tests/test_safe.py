@@ -1,0 +1,218 @@
+"""Nobody's run is lost: earlier runs are kept, two never mix, a copy may be edited."""
+
+import re
+import runpy
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.files import write_whole
+from mnist.logit import Logit
+from tests.conftest import (
+    ROOT,
+    SHORT,
+    Finished,
+    Train,
+    figures,
+    files_in,
+    start_script,
+    wait_for_epoch,
+)
+
+COLOUR = {  # gan.py for images of three colours
+    "run.load((1,": "run.load((3,",
+    "nn.ConvTranspose2d(64, 1, 4": "nn.ConvTranspose2d(64, 3, 4",
+    "nn.Conv2d(1, 64, 4": "nn.Conv2d(3, 64, 4",
+}
+
+
+def run_edited(name: str, folder: Path, edits: dict[str, str], *flags: object) -> Path:
+    """Run a copy of a script with some of its text replaced, and return its folder `out`."""
+    text = (ROOT / f"mnist/{name}.py").read_text()
+    for old, new in edits.items():
+        assert text.count(old) >= 1, old
+        text = text.replace(old, new)
+    script = folder / "scripts" / f"{name}.py"
+    write_whole(script, text.encode())
+    runpy.run_path(str(script))["main"](list(map(str, flags)))
+    return script.with_name("out")
+
+
+def test_an_earlier_run_is_moved_as_a_whole(
+    finished: Finished, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished("gan"), tmp_path, dirs_exist_ok=True)
+    earlier, date = files_in(tmp_path), figures(tmp_path, "gan")["header"]["date"]
+    others = {"gan2.json": b"{}", "gan2.png": b"of a run gan2", "ganymede.pt": b"", "conv.pt": b""}
+    for file, content in others.items():
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "gan-mine.png").write_bytes(b"")  # as a copied script may write it
+    for count in (1, 2):
+        train("gan", "--epochs", "1", "--limit", "10")
+        assert capsys.readouterr().err.count("gan: the files of the earlier run are now in ") == 1
+        assert len(list(tmp_path.glob("earlier/*"))) == count
+    folder = tmp_path / "earlier" / f"gan-{'-'.join(re.findall('[0-9]+', date))}"
+    assert files_in(folder) == {**earlier, "gan-mine.png": b""}
+    now = files_in(tmp_path)
+    assert others.items() <= now.items() and "gan02.png" not in now
+    assert figures(tmp_path, "gan")["final"]
+
+
+@pytest.mark.parametrize("moved", [1, 3])
+@pytest.mark.parametrize("resume", [True, False])
+def test_half_a_move_is_completed_or_undone(
+    moved: int, resume: bool, finished: Finished, train: Train, tmp_path: Path
+) -> None:
+    """As when a new run was killed while it moved the files of a finished one."""
+    shutil.copytree(finished("logit"), tmp_path, dirs_exist_ok=True)
+    whole, date = files_in(tmp_path), figures(tmp_path, "logit")["header"]["date"]
+    folder = tmp_path / "earlier" / f"logit-{'-'.join(re.findall('[0-9]+', date))}"
+    folder.mkdir(parents=True)
+    for file in [file for file in sorted(whole) if file != "logit.json"][:moved]:
+        (tmp_path / file).rename(folder / file)
+    train("logit", *SHORT["logit"], *(["--resume"] if resume else ["--limit", "9"]))
+    assert files_in(tmp_path if resume else folder) == whole
+
+
+def test_weights_of_one_run_and_figures_of_another(
+    finished: Finished, train: Train, few_digits: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished("logit"), tmp_path, dirs_exist_ok=True)
+    torch.save(Logit().state_dict(), tmp_path / "logit.pt")
+    assert "logit.json, are those of other weights" in str(train("logit", "--evaluate"))
+    # A new run that is interrupted leaves no older weights beside its figures.
+    flags = ["--data", str(few_digits), "--batch-size", "1", "--epochs", "50"]
+    with start_script("logit", *flags, "--out", str(tmp_path)) as process:
+        wait_for_epoch(process, 1)
+        process.kill()
+    assert "logit.pt" in str(train("logit", "--evaluate"))
+    assert not (tmp_path / "logit.pt").exists()
+
+
+def test_one_process_a_name_and_folder(train: Train, few_digits: Path, tmp_path: Path) -> None:
+    flags = ["--data", str(few_digits), "--batch-size", "1", "--epochs", "500"]
+    with start_script("logit", *flags, "--out", str(tmp_path)) as first:
+        while not (tmp_path / "logit.json").exists():
+            time.sleep(0.01)
+        before = figures(tmp_path, "logit")["header"]
+        assert f"process {first.pid} " in str(train("logit"))
+        assert train("linear", "--limit", "9", "--epochs", "1") is None  # another name
+        assert figures(tmp_path, "logit")["header"] == before
+        first.kill()
+    assert first.returncode == -signal.SIGKILL
+    assert train("logit", "--limit", "9") is None  # the lock has ended with its process
+    assert len(list(tmp_path.glob("earlier/*/logit.json"))) == 1
+
+
+def test_weights_are_kept_if_the_picture_fails(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "logit.png").mkdir()
+    assert "logit.png" in str(train("logit", "--limit", "9", "--epochs", "1"))
+    assert (tmp_path / "logit.pt").exists()
+
+
+def test_a_file_that_is_held_for_a_moment(tmp_path: Path) -> None:
+    """A folder of its name is in the way, as another program's handle is on Windows."""
+    path = tmp_path / "conv.log"
+    path.mkdir()
+    threading.Timer(0.3, path.rmdir).start()
+    write_whole(path, b"whole")
+    assert files_in(tmp_path) == {"conv.log": b"whole"}
+
+
+@pytest.mark.parametrize("name", ["gan", "cgan"])
+def test_a_second_run_takes_the_discriminator(
+    name: str, finished: Finished, train: Train, tmp_path: Path
+) -> None:
+    weights = finished(name) / f"{name}.pt"
+    train(name, "--weights", weights, "--limit", "9", "--epochs", "1", "--lr", "1e-30")
+    ending = f"{name}.discriminator.pt"
+    ours, theirs = torch.load(tmp_path / ending), torch.load(finished(name) / ending)
+    for key in theirs:
+        assert "running" in key or "num_batches" in key or torch.equal(ours[key], theirs[key])
+
+
+def test_generated_digits_in_colour(
+    trained_conv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a judge that takes other images."""
+    shutil.copy(trained_conv, tmp_path)
+    x, y = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 3), np.uint8), np.arange(20) % 10
+    np.savez(tmp_path / "colour.npz", x_train=x, y_train=y, x_test=x[::-1], y_test=y[::-1])
+    flags = ["--epochs", "1", "--data", tmp_path / "colour.npz", "--out", tmp_path]
+    run_edited("gan", tmp_path, COLOUR, *flags)
+    assert "gan: no scores of the digits: " in capsys.readouterr().err
+    assert "distance" not in figures(tmp_path, "gan")["final"]
+
+
+@pytest.mark.parametrize(
+    ("edits", "networks"),
+    [
+        (
+            {"run.place(Logit())": 'torch.compile(run.place(Logit()), backend="eager")'},
+            {"model": "Logit"},
+        ),
+        (
+            {"model=model,": "model=model, teacher=Logit(),"},
+            {"model": "Logit", "teacher": "Logit"},
+        ),
+        (
+            {"nn.Flatten(),": "nn.Flatten(), nn.BatchNorm1d(784),"},  # the last batch has one image
+            {"model": "Logit"},
+        ),
+        ({"loss=train_loss": "loss=torch.tensor([train_loss])"}, {"model": "Logit"}),
+    ],
+)
+def test_an_edited_copy(
+    edits: dict[str, str], networks: dict[str, str], few_digits: Path, tmp_path: Path
+) -> None:
+    flags = ["--limit", "101", "--epochs", "2", "--data", few_digits]
+    out = run_edited("logit", tmp_path, edits, *flags)
+    run = figures(out, "logit")
+    assert run["header"]["networks"] == networks and run["final"]["network"] == "Logit"
+    assert run["epochs"][-1]["loss"] > 0
+    assert torch.load(out / "logit.pt").keys() >= Logit().state_dict().keys()
+
+
+def test_held_out_figures_are_called_so(train: Train, tmp_path: Path) -> None:
+    for name, count in (("conv", 2), ("logit", 1)):
+        train(name, "--validate", "--limit", "60", "--epochs", "1")
+        log = (tmp_path / f"{name}.log").read_text()
+        assert log.count("held-out accuracy") == count and " test" not in log
+
+
+@pytest.mark.parametrize(
+    ("edits", "line"),
+    [
+        ({'"""A single': '"""Docstrings do not count. A single'}, None),
+        ({"logits.float()": "2 * logits.float()"}, "changed since epoch 1: script"),
+        ({"torch.optim.SGD(": "torch.optim.AdamW("}, "fits another network, optimizer"),
+    ],
+)
+def test_a_script_that_was_changed_before_it_is_resumed(
+    edits: dict[str, str],
+    line: str | None,
+    few_digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stop = tmp_path / "stop"
+    stopped = f"if epoch == 2 and Path({str(stop)!r}).exists(): raise KeyboardInterrupt"
+    base = {"            losses = []": f"            {stopped}\n            losses = []"}
+    flags = ["--limit", "20", "--epochs", "3", "--data", few_digits]
+    stop.touch()
+    with pytest.raises(SystemExit):
+        run_edited("logit", tmp_path, base, *flags)
+    stop.unlink()
+    capsys.readouterr()
+    try:
+        out = run_edited("logit", tmp_path, base | edits, *flags, "--resume")
+        told = (out / "logit.log").read_text() if line else capsys.readouterr().err
+    except SystemExit as error:
+        told = str(error.code)
+    assert (line in told) if line else told == ""
