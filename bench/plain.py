@@ -28,22 +28,21 @@ from common.errors import clear_errors
 from common.flags import ROOT, positive, script_parser
 from common.mnist import makegrid
 from common.record import Record
-from mnist import cgan, conv, gan, linear, logit, lstm, simple
+from mnist import cgan, gan, linear, logit, lstm, plain, simple
 
-BATCH_SIZES = {"logit": 100, "linear": 100, "conv": 125, "simple": 100, "lstm": 60}
-BATCH_SIZES |= {"gan": 60, "cgan": 60}
+SIZES = {"logit": 100, "linear": 100, "conv": 125, "simple": 100, "lstm": 60, "gan": 60, "cgan": 60}
 Batches = DataLoader[tuple[Tensor, ...]]
 Figures = Iterator[dict[str, float]]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser, count = script_parser(conv.__file__, __doc__), positive(int)
-    parser.add_argument("script", choices=BATCH_SIZES)
+    parser, count = script_parser(logit.__file__, __doc__), positive(int)
+    parser.add_argument("script", choices=SIZES)
     parser.add_argument("--epochs", type=count, default=1, metavar="N", help="default: 1")
     parser.add_argument("--limit", type=count, metavar="N", help="as in the scripts")
     parser.add_argument("--data", type=Path, default=ROOT / "mnist/data", help="as in the scripts")
     flags = parser.parse_args(argv)
-    name, size = flags.script, BATCH_SIZES[flags.script]
+    name, size = flags.script, SIZES[flags.script]
     with clear_errors("plain"):
         tensors = load(flags.data, (1, 28, 28), 10)[:4]
         x_train, y_train, x_test, y_test = (tensor[: flags.limit] for tensor in tensors)
@@ -72,17 +71,17 @@ def train_classifier(name: str, epochs: int, train: Batches, test: Batches) -> F
         model = linear.Linear()
         optimizer = SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4, nesterov=True)
     elif name == "conv":
-        model = conv.ConvNet()
+        model = plain.ConvNet()
         optimizer = AdamW(model.parameters(), 0.004, weight_decay=0.05)
     elif name == "simple":
         model = simple.SimpNet(0.05)
+        for place, layer in model.named_children():
+            if isinstance(layer, Dropout):
+                setattr(model, place, nn.Dropout(layer.p))
         optimizer = AdamW(model.parameters(), 0.005, betas=(0.9, 0.99), weight_decay=0.1)
     else:
         model = lstm.RowLSTM()
         optimizer = AdamW(model.parameters(), 0.003, weight_decay=0.01)
-    for place, layer in model.named_children():
-        if isinstance(layer, Dropout):
-            setattr(model, place, nn.Dropout(layer.p))
     steps = max(epochs * len(train), 6)
     schedule: LRScheduler = CosineAnnealingLR(optimizer, steps)
     if name not in ("logit", "linear"):
@@ -94,7 +93,7 @@ def train_classifier(name: str, epochs: int, train: Batches, test: Batches) -> F
 
     for _ in range(epochs):
         model.train()
-        loss_sum, correct, tested = 0.0, 0.0, 0
+        loss_sum, correct = 0.0, list[bool]()
         for images, labels in train:
             smoothing = 0.01 if name in ("conv", "simple") else 0.0
             loss = cross_entropy(logits_of(images), labels, label_smoothing=smoothing)
@@ -106,9 +105,8 @@ def train_classifier(name: str, epochs: int, train: Batches, test: Batches) -> F
         model.eval()
         with torch.no_grad():
             for images, labels in test:
-                correct += (logits_of(images).argmax(1) == labels).sum().item()
-                tested += len(labels)
-        yield {"loss": loss_sum / len(train), "accuracy": 100 * correct / tested}
+                correct += (logits_of(images).argmax(1) == labels).tolist()
+        yield {"loss": loss_sum / len(train), "accuracy": 100 * sum(correct) / len(correct)}
 
 
 def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures:

@@ -1,1 +1,17 @@
-"""What the scripts share and a reader of them would not edit."""
+"""What the scripts share and a reader of them would not edit, in the order to read it.
+
+mnist       the loader: MNIST's files, its digits as text, grids, the grid of mismatches
+data        other people's data: IDX files of all layouts, `.npz` files, folders of pictures
+fetch       MNIST from its mirrors, into an empty folder
+batches     batches of images in random order, and a network's answers to all images
+augment     training images, shifted and distorted at random
+dropout     dropout that is fast on the CPU
+scores      how good generated digits are, and the end of a generator's run
+flags       the flags of all scripts, the device and the precision
+run         one run from its flags to its files: seed, data, epochs, checkpoints
+record      a run's log, figures, pictures and weights
+checkpoint  files that are written whole or not at all, and a run's state after an epoch
+errors      one clear line for what the user can mend
+pictures    the digits on a picture, each in MNIST's form
+ink         what is drawn on a picture, without shade and ruled lines
+"""

@@ -15,6 +15,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
+    sys.exit(f"{__file__} needs the folder {sys.path[0]}/common: copy it there, too")
 
 from common.augment import shifted
 from common.batches import accuracy, batches, predict

@@ -19,6 +19,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not all(Path(sys.path[0], part).exists() for part in ("common/run.py", "mnist/conv.py")):
+    sys.exit(f"{__file__} needs common/ and mnist/conv.py in {sys.path[0]}: copy them there, too")
 
 from common.batches import batches, draw
 from common.flags import parse_flags

@@ -28,6 +28,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
+    sys.exit(f"{__file__} needs the folder {sys.path[0]}/common: copy it there, too")
 
 from common import data
 from common.batches import accuracy, predict

@@ -20,6 +20,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
+    sys.exit(f"{__file__} needs the folder {sys.path[0]}/common: copy it there, too")
 
 from common.errors import InputError, clear_errors
 from common.files import write_whole

@@ -10,12 +10,12 @@ from torch import nn
 from common.augment import distorted, shifted
 from common.batches import batches, pixels, scaled
 from common.dropout import Dropout
-from mnist import cct, cgan, conv, fast, flow, gan, linear, logit, lstm, simple, swa, wsimple
+from mnist import cct, cgan, conv, fast, flow, gan, linear, logit, lstm, plain, simple, swa, wsimple
 
 SCRIPTS = [logit, linear, conv, fast, swa, simple, wsimple, lstm, cct, gan, cgan, flow]
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [plain, *SCRIPTS])
 def test_networks_have_the_stated_parameters(script: ModuleType) -> None:
     classes = [x for x in vars(script).values() if isinstance(x, type)]
     parts = [x for x in classes if issubclass(x, nn.Module) and x.__module__ == script.__name__]

@@ -32,6 +32,12 @@ def test_links_and_pictures_exist(page: Path) -> None:
             assert anchor in names, link
 
 
+def test_the_map_has_a_line_for_each_module() -> None:
+    modules = {path.stem for path in (ROOT / "common").glob("*.py")} - {"__init__"}
+    mapped = re.findall(r"^(\w+) {2,}\w", (ROOT / "common/__init__.py").read_text(), re.M)
+    assert sorted(mapped) == sorted(modules)
+
+
 def test_commands_are_those_that_ci_runs() -> None:
     first, second = BLOCK.findall(README.read_text())[0][1].splitlines()
     assert first == "pip install -r requirements.txt && python mnist/conv.py"
