@@ -24,7 +24,7 @@ def find_ink(rgba: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int32], float]
     height, width, _ = rgba.shape
     scale = min(2500 / max(height, width), max(1, min(500 / max(height, width), 3)))
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    dark = _darkness(_opaque(np.asarray(Image.fromarray(rgba).resize(size))))
+    dark = _darkness(opaque(np.asarray(Image.fromarray(rgba).resize(size))))
     # What is wider than a digit belongs to the sheet. The first ink tells how large a digit is.
     window, digit = min(dark.shape) / 2, float(max(dark.shape))
     for _ in range(2):
@@ -59,7 +59,7 @@ def usual_size(pieces: NDArray[np.int32]) -> float:
     return float(sides[order][np.searchsorted(areas[order].cumsum(), areas.sum() / 2)])
 
 
-def _opaque(rgba: NDArray[np.uint8]) -> Floats:
+def opaque(rgba: NDArray[np.uint8]) -> Floats:
     """Return a picture without transparency: (h, w, 3), 0 to 255.
 
     If what is visible has contrast, its median colour continues where nothing is. If not, what is

@@ -8,6 +8,7 @@ import io
 import os
 import warnings
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -56,20 +57,39 @@ def decode(content: bytes, name: str = "the picture") -> NDArray[np.uint8]:
     It is turned upright by its EXIF orientation. HEIC needs the package pillow-heif. If it is not
     a picture, damaged or too large, InputError is raised, with the name in its line.
     """
-    with suppress(ImportError):
-        import_module("pillow_heif").register_heif_opener()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(upright(content, name).convert("RGBA"))
+
+
+def upright(content: bytes, name: str, side: int | None = None) -> Image.Image:
+    """Return a picture as `decode` reads it, in its own mode.
+
+    A JPEG of a multiple of `side`, in pixels, is decoded at half, a quarter or an eighth of its
+    size, which is faster.
+    """
+    _know_heic()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-            if picture.mode[0] in "IF":  # 16 bits or more, of which convert() would lose the most
-                raise ValueError("it has more than 8 bits a channel")
-            return np.asarray(picture.convert("RGBA"))
+        picture = Image.open(io.BytesIO(content))
+        if side:
+            picture.draft(None, (side, side))
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+        if picture.mode[0] in "IF":  # 16 bits or more, of which convert() would lose the most
+            raise ValueError("it has more than 8 bits a channel")
+        return picture
     except UnidentifiedImageError:
         found = "a HEIC photo" if content[4:8] == b"ftyp" else "not a picture"
         raise InputError(f"{name}: {found}; save it as JPEG or PNG") from None
     except Exception as error:  # Pillow raises whatever a damaged file leads it to
         raise InputError(f"{name}: cannot be read: {error}") from None
+
+
+@cache
+def _know_heic() -> None:
+    """Have Pillow read HEIC, if there is pillow-heif."""
+    with suppress(ImportError):
+        import_module("pillow_heif").register_heif_opener()
 
 
 def find_digits(rgba: NDArray[np.uint8]) -> list[list[Digit]]:
