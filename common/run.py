@@ -240,6 +240,7 @@ class Run(Record):
             run = read_figures(figures)
         if run and run.final:
             check_settings(figures, run.header, self.header)
+            checkpoint.unlink(missing_ok=True)  # if it was killed between two files
             log = shown(figures.with_suffix(".log"))
             print(f"{self.name}: finished already, see {log}", file=sys.stderr)
             raise SystemExit(0)
