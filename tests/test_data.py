@@ -1,7 +1,6 @@
 """Anybody's data: each form that people have it in, read by a script; what does not fit."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -360,11 +359,12 @@ def test_a_copy_of_conv_for_other_data(tmp_path: Path) -> None:
     ):
         assert script.count(old) == 1
         script = script.replace(old, new)
-    (tmp_path / "mine.py").write_text(script)
+    (tmp_path / "common").symlink_to(ROOT / "common")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/mine.py").write_text(script)
     write_npz(tmp_path / "d.npz", small(47, (3, 32, 32)))
     flags = ["--epochs", "1", "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, str(tmp_path / "mine.py"), *flags], env=environment, check=True)
+    subprocess.run([sys.executable, str(tmp_path / "scripts/mine.py"), *flags], check=True)
     run = json.loads((tmp_path / "mine.json").read_text())
     assert (run["header"]["shape"], len(run["header"]["classes"])) == ([3, 32, 32], 47)
     assert Image.open(tmp_path / "mine.png").mode == "RGB"  # of digits that were misread
