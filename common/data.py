@@ -79,12 +79,14 @@ def load(
     if ink and (kind, shape) != ("pictures", (1, 28, 28)):
         raise InputError(f"{place}: --ink is for pictures and for networks that take (1, 28, 28)")
     if kind == "pictures":
-        if limit:  # only a part is read: the hash is also that of the list of files
+        if limit:  # read only a part, whose hash is then also that of the list of all files
             paths = sorted([*parts[0], *parts[2]])
             files = [(path.relative_to(place).as_posix(), path.stat().st_size) for path in paths]
             digest.update(repr(files).encode())
             parts = _cut(parts, limit, validate)
         parts, left_out = read_pictures(parts, shape, ink)
+    if not all(map(len, parts)):
+        raise InputError(f"{place}: no images are left to train on, or to test")
     for i in (0, 2):
         if _in_runs(parts[i + 1]):
             order = np.random.default_rng(0).permutation(len(parts[i]))
@@ -259,9 +261,9 @@ def _cut(parts: Sequence[Array], limit: int | None, validate: bool) -> list[Arra
 
 
 def _in_runs(labels: Array) -> bool:
-    """Return whether labels, (n,), come in runs, of which a part of the images lacks some."""
-    # In a random order neighbours differ as often as two drawn at random. So much less is no
-    # chance, unless there are so few images that another order does no harm.
+    """Return whether labels, (n,), come in runs, so that a part of the images lacks classes."""
+    # In a random order, neighbours differ as often as any two labels. A quarter less is no chance,
+    # or there are so few images that another order does no harm.
     shares = np.bincount(labels) / len(labels)
     differ = np.count_nonzero(np.diff(labels)) / max(len(labels) - 1, 1)
     return bool(differ < 0.75 * (1 - shares @ shares))

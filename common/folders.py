@@ -40,7 +40,7 @@ def find_pictures(folder: Path) -> Found | None:
     These folders are in `train` or `training`, and `test`, `testing`, `val`, `valid` or
     `validation`, or in the folder itself. InputError is raised if one of these two has no pictures.
     """
-    folders = {path.name.lower(): path for path in folder.glob("[!.]*/")}
+    folders = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))}
     train = next((folders.pop(name) for name in TRAIN if name in folders), None)
     test = next((folders.pop(name) for name in TEST if name in folders), None)
     x, y = _paths(train or folder)
