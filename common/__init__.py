@@ -1,7 +1,8 @@
 """What the scripts share and a reader of them would not edit, in the order to read it.
 
 mnist       the loader: MNIST's files, its digits as text, grids, the grid of mismatches
-data        other people's data: IDX files of all layouts, `.npz` files, folders of pictures
+data        other people's data: IDX files of all layouts, `.npz` files, arrays
+folders     pictures in folders, and CSV files
 fetch       MNIST from its mirrors, into an empty folder
 batches     batches of images in random order, and a network's answers to all images
 augment     training images, shifted and distorted at random

@@ -53,8 +53,10 @@ def parse_flags(
     add("--precision", choices=("float32", "bfloat16", "auto"), default="auto", help=text)
     add("--threads", type=count, metavar="N", help="CPU threads (default: one per core)")
     data = Path(script).resolve().with_name("data")
-    text = f"IDX files, an .npz file or folders of pictures (default: {shown(data)})"
+    text = f"IDX files, an .npz or CSV file or folders of pictures (default: {shown(data)})"
     add("--data", type=Path, metavar="PATH", default=data, help=text)
+    text = "the pictures are digits on paper: find each, and bring it to MNIST's form"
+    add("--ink", action="store_true", help=text)
     text = "use the first N training images and the first N test images"
     add("--limit", type=count, metavar="N", help=text)
     text = "test on the last sixth of the training images, at most 10,000, which are held out"

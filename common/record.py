@@ -65,6 +65,11 @@ class Record:
             self.log(f"{name}: {network}, {h['parameters'][name]:,} parameters")
         if "judge" in h:
             self.log(f"judge: {h['judge']}")
+        data = h["data"]
+        self.log(f"data: {data['path']}, {data['kind']}, hash {data['hash']}")
+        left_out = [f"{data['left out']} pictures left out"] if data["left out"] else []
+        for note in [*data["notes"], *left_out]:
+            self.log(f"data: {note}")
         self.log(f"images: {h['images']:,} to train on, {h['tested']:,} {h['test set']}")
         self.log(f"classes: {' '.join(h['classes'])}")
         steps = batch_count(h["images"], h["batch_size"])
@@ -176,3 +181,19 @@ def check_weights(path: Path) -> None:
         if (final or {}).get("weights", own) != own:
             text = f"the figures beside it, {path.stem}.json, are those of other weights"
             raise InputError(f"{path}: {text}; move one of the two elsewhere")
+
+
+def warn_of_inversion(weights: Path, dark: bool) -> None:
+    """Print a line on stderr if weights are of a run on images of the other background.
+
+    Dark is the background of the images that they shall read. What the run had is in its figures.
+    """
+    with suppress(InputError, KeyError, OSError):
+        trained = read_figures(weights.with_suffix(".json")).header["data"]["dark"]
+        if trained and not dark:
+            text = "these images are dark on light, those that trained"
+            text += f" {shown(weights)} light on dark; --ink brings pictures to MNIST's form"
+            print(f"warning: {text}", file=sys.stderr)
+        elif dark and not trained:
+            text = "these images are light on dark, those that trained"
+            print(f"warning: {text} {shown(weights)} dark on light", file=sys.stderr)

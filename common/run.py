@@ -30,7 +30,7 @@ from common.errors import InputError, clear_errors
 from common.files import only_process, script_hash
 from common.flags import shown
 from common.mnist import mismatch_grid, mismatch_lines, mismatches
-from common.record import Record, check_weights, read_figures
+from common.record import Record, check_weights, read_figures, warn_of_inversion
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -112,23 +112,23 @@ class Run(Record):
         classes are what the network takes. `arrays` are the four, as arrays or tensors, in place of
         the files in `--data`.
         """
+        flags = self.flags
+        source = flags.data if arrays is None else arrays
         try:
-            loaded = load(self.flags.data if arrays is None else arrays, shape, classes)
+            data = load(source, shape, classes, flags.limit, flags.validate, flags.ink)
         except MisfitError as error:
             caller = sys._getframe(1)
             script = Path(caller.f_code.co_filename).name
             raise InputError(f"{error}; change it in {script}, line {caller.f_lineno}") from None
-        x_train, y_train, x_test, y_test, names = loaded
-        if self.flags.validate:
-            kept = len(x_train) - min(10_000, len(x_train) // 6)
-            x_train, x_test = x_train[:kept], x_train[kept:]
-            y_train, y_test = y_train[:kept], y_train[kept:]
-        tensors = [tensor[: self.flags.limit] for tensor in (x_train, y_train, x_test, y_test)]
-        self.header |= {"shape": shape, "classes": list(names), "images": len(tensors[0])}
-        test_set = "held-out training images" if self.flags.validate else "test images"
-        self.header |= {"tested": len(tensors[2]), "test set": test_set}
-        self.steps = self.flags.epochs * batch_count(len(tensors[0]), self.flags.batch_size)
-        x_train, y_train, x_test, y_test = (tensor.to(self.device) for tensor in tensors)
+        place = shown(flags.data) if arrays is None else "arrays"
+        self.header["data"] = {"path": place, **data.about}
+        if flags.weights or flags.evaluate:
+            warn_of_inversion(flags.weights or self._trained, data.about["dark"])
+        self.header |= {"shape": shape, "classes": list(data.classes), "images": len(data.x_train)}
+        test_set = "held-out training images" if flags.validate else "test images"
+        self.header |= {"tested": len(data.x_test), "test set": test_set}
+        self.steps = flags.epochs * batch_count(len(data.x_train), flags.batch_size)
+        x_train, y_train, x_test, y_test = (part.to(self.device) for part in data[:4])
         return x_train, y_train, x_test, y_test
 
     def place(self, model: Model, weights: str | None = ".pt") -> Model:

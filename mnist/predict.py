@@ -190,11 +190,14 @@ def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
     path = out / f"{classifier.name}.json"
     run = json.loads(path.read_bytes())
     header = run["header"]
-    x_train, y_train, x, y, _ = data.load(source, tuple(header["shape"]), len(header["classes"]))
-    if header["test set"] == "held-out training images":
-        kept = len(x_train) - min(10_000, len(x_train) // 6)
-        x, y = x_train[kept:], y_train[kept:]
-    x, y = x[: header["tested"]], y[: header["tested"]]
+    loaded = data.load(
+        source,
+        tuple(header["shape"]),
+        len(header["classes"]),
+        validate=header["test set"] == "held-out training images",
+        ink="--ink" in header["command"].split(),
+    )
+    x, y = loaded.x_test[: header["tested"]], loaded.y_test[: header["tested"]]
     temperature = fit_temperature(probabilities(classifier._replace(temperature=1), x).log(), y)
     shares = probabilities(classifier._replace(temperature=temperature), x)
     likeliest, predicted = shares.max(1)

@@ -1,7 +1,7 @@
 """Anybody's data: each form that people have it in, read by a script; what does not fit."""
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -36,8 +36,9 @@ def write(folder: Path, pattern: str, data: Arrays) -> None:
     """Write IDX files; in the names `part` is train or t10k, `test` is train or test."""
     for number, array in enumerate(data):
         part, kind, n = ("train", "t10k")[number // 2], ("images", "labels")[number % 2], array.ndim
-        test = "test" if part == "t10k" else part
-        write_idx(folder / pattern.format(part=part, test=test, kind=kind, n=n), array)
+        names = {"part": part, "kind": kind, "n": n, "xy": "Xy"[number % 2]}
+        names["test"] = "test" if part == "t10k" else part
+        write_idx(folder / pattern.format(**names), array)
 
 
 def write_npz(path: Path, data: Arrays) -> None:
@@ -46,9 +47,9 @@ def write_npz(path: Path, data: Arrays) -> None:
     np.savez_compressed(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
-def train(path: Path, out: Path) -> str:
+def train(path: Path, out: Path, *flags: str) -> str:
     """Train logit for an epoch, in `out`, and return its log."""
-    logit.main(["--epochs", "1", "--device", "cpu", "--data", str(path), "--out", str(out)])
+    logit.main(["--epochs", "1", "--device", "cpu", "--data", str(path), "--out", str(out), *flags])
     return (out / "logit.log").read_text()
 
 
@@ -70,6 +71,9 @@ def check(path: Path, expected: Arrays, out: Path) -> None:
         f"{PLAIN}/{PLAIN}",
         f"FashionMNIST/raw/{PLAIN}",
         "gzip/some-set-{test}-{kind}-idx{n}-ubyte.gz",
+        "{xy}_kannada_MNIST_{test}-idx{n}-ubyte",
+        "qmnist{test}-{kind}-idx{n}-int",
+        "{test}_{kind}.idx{n}",
     ],
 )
 def test_idx_files(tmp_path: Path, pattern: str) -> None:
@@ -122,14 +126,145 @@ def test_pictures_in_colour_and_names_of_classes(tmp_path: Path) -> None:
     assert sorted(found.y_train.tolist()) == [0, 0, 1, 1, 2, 2]
 
 
-def test_photos_of_digits(tmp_path: Path) -> None:
-    """Pictures of another size, dark on light, come out as the digits of which they were made."""
-    digits, labels = mnist()["x"][7:8], mnist()["y"][7:8]
-    photos = np.asarray(Image.fromarray(240 - digits[0] // 2).resize((280, 280)))[None]
-    write_pictures(tmp_path, (photos, labels, photos, labels), "0123456789")
-    found = load(tmp_path, (1, 28, 28), 10)
-    assert found.y_train.tolist() == [3]
-    assert np.corrcoef(found.x_test.flatten(), digits.ravel())[0, 1] > 0.9
+THREE = np.array([3])
+
+
+def dark(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a digit as a pen writes it on paper."""
+    return np.asarray(Image.fromarray(240 - image // 2).resize((side, side)))
+
+
+def test_pictures_of_any_size_and_form_follow_one_rule(tmp_path: Path) -> None:
+    digit = mnist()["x"][7]
+    for name, side in (("28", 28), ("56", 56), ("large", 560)):
+        write_pictures(tmp_path / name, (dark(digit, side)[None], THREE) * 2, "0123456789")
+        x = load(tmp_path / name, (1, 28, 28), 10).x_train[0, 0].int()
+        assert np.abs(x.numpy() - dark(digit, 28)).mean() < 2  # light and dark as they are
+        x = load(tmp_path / name, (1, 28, 28), 10, ink=True).x_train
+        assert np.corrcoef(x.flatten(), digit.ravel())[0, 1] > 0.9
+    wide = np.full((1, 20, 40, 3), (200, 100, 0), np.uint8)
+    wide[:, 5:15, 10:30] = 0, 0, 255
+    write_pictures(tmp_path / "wide", (wide, THREE) * 2, "0123456789")
+    x = load(tmp_path / "wide", (3, 28, 28), 10).x_train[0]
+    assert x[:, :9, 14].T.tolist() == [[200, 100, 0]] * 9  # above the picture, and at its border
+    assert x[:, 14, 14].tolist() == [0, 0, 255] and 6 * 14 <= (x[2] > 128).sum() <= 8 * 14
+    seen = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    seen.paste((0, 0, 0, 255), (8, 4, 12, 24))
+    seen.save(tmp_path / "wide/train/3/00.png")  # black where it is not transparent
+    x = load(tmp_path / "wide", (1, 28, 28), 10).x_train[0, 0]
+    assert x[10, 10] == 0 and x[0, 0] == 255
+
+
+def test_the_weights_of_light_digits_and_dark_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = mnist()["x"][:20], mnist()["y"][:20]
+    write_pictures(tmp_path / "light", data * 2, "0123456789")
+    paper = np.stack([dark(image, 28) for image in data[0]])
+    write_pictures(tmp_path / "dark", (paper, data[1]) * 2, "0123456789")
+    Image.new("L", (28, 28), 255).save(tmp_path / "dark/train/1/blank.png")
+    train(tmp_path / "light", tmp_path / "a")
+    assert "warning" not in capsys.readouterr().err
+    weights = "--weights", str(tmp_path / "a/logit.pt")
+    train(tmp_path / "dark", tmp_path / "b", *weights)
+    [line] = capsys.readouterr().err.splitlines()
+    assert "dark on light" in line and "--ink" in line
+    log = train(tmp_path / "dark", tmp_path / "c", *weights, "--ink")
+    [line] = capsys.readouterr().err.splitlines()
+    assert "left out" in line and "blank.png" in line
+    assert "images: 20 to train on" in log and "1 pictures left out" in log
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("training", "testing"), (20, 10)),
+        (("Train", "val"), (20, 10)),
+        (("train", ""), (10, 10)),  # a sixth of each class, at least one picture
+        (("", ""), (10, 10)),
+    ],
+)
+def test_parts_of_pictures(
+    tmp_path: Path, names: tuple[str, str], expected: tuple[int, int]
+) -> None:
+    write_pictures(tmp_path / "d", small(), [f"class {i}" for i in range(10)])
+    if not names[1]:
+        shutil.rmtree(tmp_path / "d/test")
+    for old, new in zip(("train", "test"), names, strict=True):
+        if new:
+            (tmp_path / "d" / old).rename(tmp_path / "d" / new)
+    place = tmp_path / "d" if any(names) else tmp_path / "d/train"
+    (place / "Thumbs.db").write_bytes(b"no picture")
+    found = load(place)
+    assert (len(found.x_train), len(found.x_test)) == expected
+    assert sorted(found.y_test.tolist()) == list(range(10))
+    assert bool(found.about["notes"]) == (not names[1])
+    log = train(place, tmp_path / "out")
+    assert ("a sixth of each class" in log) == (not names[1])
+
+
+def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path, small(), "0123456789")
+    (tmp_path / "train/3/README.txt").write_text("no picture")
+    (tmp_path / "train/3/more").mkdir()
+    (tmp_path / "test/4/bad.png").write_bytes(b"damaged")
+    found = load(tmp_path, (1, 28, 28), 10, limit=10)
+    before = capsys.readouterr().err
+    for path in tmp_path.glob("train/*/*.png"):  # all that were not read
+        if np.asarray(Image.open(path)).tolist() not in found.x_train[:, 0].tolist():
+            path.write_bytes(b"damaged")
+    again = load(tmp_path, (1, 28, 28), 10, limit=10)
+    assert capsys.readouterr().err == before and torch.equal(again.x_train, found.x_train)
+    assert again.about["hash"] != found.about["hash"]  # it has the sizes of all files
+    assert load(tmp_path, (1, 28, 28), 10).about["left out"] == 11
+    assert "test/4/bad.png" in capsys.readouterr().err
+    for path in tmp_path.glob("test/*/*.png"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"21 of 31 pictures cannot be read"):
+        load(tmp_path, (1, 28, 28), 10)
+
+
+@pytest.mark.parametrize("titles", ["", "label,pixel0,pixel1\n"])
+@pytest.mark.parametrize("test", ["labels", "no labels", "no test part"])
+def test_csv(tmp_path: Path, titles: str, test: str, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y, x_test, y_test = small()
+    rows = np.c_[y, x.reshape(20, -1)], np.c_[y_test, x_test.reshape(10, -1)]
+    for name, table in zip(("mnist_train.csv", "mnist_test.csv"), rows, strict=True):
+        table = table[:, 1:] if test == "no labels" and "test" in name else table
+        if "train" in name or test != "no test part":
+            text = "".join(",".join(map(str, row)) + "\n" for row in table.tolist())
+            (tmp_path / name).write_text(titles + text)
+    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
+    for path in (tmp_path, tmp_path / "mnist_train.csv"):
+        if test == "labels":
+            check(path, small(), tmp_path / "out")
+        else:
+            assert len(load(path, (1, 28, 28), 10).x_test) == 10  # one of the two of each class
+            assert ("mnist_test.csv" in capsys.readouterr().err) == (test == "no labels")
+
+
+def test_npz_of_other_forms(tmp_path: Path) -> None:
+    x, y, x_test, y_test = small(3)
+    texts = np.array(["ant", "bee", "cat"])
+    with open(tmp_path / "d.NPZ", "wb") as file:
+        np.savez(file, x_train=x, y_train=texts[y][:, None], x_test=x_test, y_test=texts[y_test])
+    found = load(tmp_path / "d.NPZ")
+    assert found.classes == ("ant", "bee", "cat") and found.y_train.tolist() == y.tolist()
+
+
+def test_labels_in_runs_are_mixed() -> None:
+    y = np.repeat(np.arange(10), 30)
+    x = np.tile((25 * y).astype(np.uint8)[:, None, None], (1, 28, 28))
+    for validate in (False, True):
+        found = load([x, y, x, y], limit=30, validate=validate)
+        assert len(set(found.y_train.tolist())) > 7 and len(set(found.y_test.tolist())) > 7
+        assert (found.x_train[:, 0, 0, 0] == 25 * found.y_train).all()
+    data = list(mnist().values())
+    found = load(data)
+    assert all(np.array_equal(a.reshape(b.shape), b) for a, b in zip(found[:4], data, strict=True))
+    assert load([x, y, x, y]).about["hash"] != load([x, y, x, np.roll(y, 30)]).about["hash"]
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
@@ -157,6 +292,10 @@ X, Y, X_TEST, Y_TEST = small()
         ((X.astype(np.int32), Y, X_TEST, Y_TEST), ["x_train int32"]),
         ((X, Y, X_TEST[:0], Y_TEST[:0]), ["x_test uint8 (0, 28, 28)"]),
         ((X, Y, X_TEST), ["t10k-labels missing"]),
+        ((X // 16, Y, X_TEST // 16, Y_TEST), ["x_train is uint8 of 0 to 15", "by 17"]),
+        ((X, Y, X_TEST // 255, Y_TEST), ["x_test is uint8 of 0 to 1"]),
+        ((X, Y, X_TEST / 255, Y_TEST), ["x_train uint8", "x_test float64"]),
+        ((np.where(X == 7, np.nan, X / 255), Y, X_TEST / 255, Y_TEST), ["x_train[0]", "finite"]),
     ],
 )
 def test_what_does_not_fit(tmp_path: Path, data: Arrays, both_sides: list[str]) -> None:
@@ -168,16 +307,46 @@ def test_what_does_not_fit(tmp_path: Path, data: Arrays, both_sides: list[str]) 
     assert all(side in message for side in both_sides)
 
 
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "d.npz", "train/3/a.png", "d.zip"])
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ((X / 1.0, Y, X_TEST / 1.0, Y_TEST), "of 0 to 255"),
+        ((X / 255, Y, X_TEST / 127.5 - 1, Y_TEST), "x_test is float32 of -1 to 1"),
+        ((X, Y, X_TEST[:9], Y_TEST[:9]), "no test image of 9"),
+        ((X[:9], Y[:9], X_TEST, Y_TEST), "no training image of 9"),
+    ],
+)
+def test_what_may_mislead(
+    tmp_path: Path, data: Arrays, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_npz(tmp_path / "d.npz", data)
+    train(tmp_path / "d.npz", tmp_path / "out")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: ") and text in line
+
+
+def test_two_names_of_one_number(tmp_path: Path) -> None:
+    write_pictures(tmp_path, small(), ["0", "1", "2", "3", "03", "5", "6", "7", "8", "9"])
+    with pytest.raises(InputError, match=r"classes 03, 3 "):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["train-images-idx3-ubyte", "d.npz", "d.npy.npz", "d.csv", "d.zip"]
+)
 def test_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     write_pictures(tmp_path, small(), "0123456789")
     if "idx" in name:
         write(tmp_path, PLAIN, small())
-    (tmp_path / name).write_bytes(b"\0\0\x08\x03\0\0")
-    path = tmp_path if "/" in name or "idx" in name else tmp_path / name
+    if "npy" in name:
+        np.save(tmp_path / name, X)
+        (tmp_path / f"{name}.npy").rename(tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(b"\0\0\x08\x03\0\0")
+    path = tmp_path if "idx" in name else tmp_path / name
     with pytest.raises(SystemExit, match=f"^logit: {tmp_path}.*{name}.*$"):
         train(path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("[!.]*"))
 
 
 def test_a_copy_of_conv_for_other_data(tmp_path: Path) -> None:
@@ -190,11 +359,12 @@ def test_a_copy_of_conv_for_other_data(tmp_path: Path) -> None:
     ):
         assert script.count(old) == 1
         script = script.replace(old, new)
-    (tmp_path / "mine.py").write_text(script)
+    (tmp_path / "common").symlink_to(ROOT / "common")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/mine.py").write_text(script)
     write_npz(tmp_path / "d.npz", small(47, (3, 32, 32)))
     flags = ["--epochs", "1", "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, str(tmp_path / "mine.py"), *flags], env=environment, check=True)
+    subprocess.run([sys.executable, str(tmp_path / "scripts/mine.py"), *flags], check=True)
     run = json.loads((tmp_path / "mine.json").read_text())
     assert (run["header"]["shape"], len(run["header"]["classes"])) == ([3, 32, 32], 47)
     assert Image.open(tmp_path / "mine.png").mode == "RGB"  # of digits that were misread
