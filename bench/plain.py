@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -66,22 +66,22 @@ def train_classifier(name: str, epochs: int, train: Batches, test: Batches) -> F
     """Yield the training loss and test accuracy of each epoch."""
     if name == "logit":
         model: nn.Module = logit.Logit()
-        optimizer: Optimizer = SGD(model.parameters(), 0.1)
+        optimizer: Optimizer = torch.optim.SGD(model.parameters(), 0.1)
     elif name == "linear":
         model = linear.Linear()
-        optimizer = SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4, nesterov=True)
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4, nesterov=True)
     elif name == "conv":
         model = plain.ConvNet()
-        optimizer = AdamW(model.parameters(), 0.004, weight_decay=0.05)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.05)
     elif name == "simple":
         model = simple.SimpNet(0.05)
         for place, layer in model.named_children():
             if isinstance(layer, Dropout):
                 setattr(model, place, nn.Dropout(layer.p))
-        optimizer = AdamW(model.parameters(), 0.005, betas=(0.9, 0.99), weight_decay=0.1)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.005, (0.9, 0.99), weight_decay=0.1)
     else:
         model = lstm.RowLSTM()
-        optimizer = AdamW(model.parameters(), 0.003, weight_decay=0.01)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.003, weight_decay=0.01)
     steps = max(epochs * len(train), 6)
     schedule: LRScheduler = CosineAnnealingLR(optimizer, steps)
     if name not in ("logit", "linear"):
@@ -115,8 +115,8 @@ def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures
     script = cgan if conditional else gan
     lr, lr_d, beta, rows = (0.0002, 0.0002, 0.999, 10) if conditional else (0.004, 0.002, 0.99, 6)
     generator, discriminator = script.Generator(), script.Discriminator()
-    optimizer = Adam(generator.parameters(), lr, (0.5, beta))
-    optimizer_d = Adam(discriminator.parameters(), lr_d, (0.5, beta))
+    optimizer = torch.optim.Adam(generator.parameters(), lr, (0.5, beta))
+    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr_d, (0.5, beta))
 
     def draw(digits: Tensor) -> Tensor:
         latent = torch.randn(len(digits), 100, 1, 1)

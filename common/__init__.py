@@ -8,10 +8,12 @@ batches     batches of images in random order, and a network's answers to all im
 augment     training images, shifted and distorted at random
 dropout     dropout that is fast on the CPU
 scores      how good generated digits are, and the end of a generator's run
-flags       the flags of all scripts, the device and the precision
+flags       the flags of all scripts
+devices     the device, its precision and its memory
 run         one run from its flags to its files: seed, data, epochs, checkpoints
 record      a run's log, figures, pictures and weights
-checkpoint  files that are written whole or not at all, and a run's state after an epoch
+checkpoint  weights, and a run's state after an epoch
+files       files that are whole or not there, one process a run, hashes
 errors      one clear line for what the user can mend
 pictures    the digits on a picture, each in MNIST's form
 ink         what is drawn on a picture, without shade and ruled lines

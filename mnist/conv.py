@@ -1,7 +1,7 @@
 """Two convolutions and two linear layers: the classic convolutional network.
 
 python mnist/conv.py                 # 50 epochs
-python mnist/conv.py --epochs 1      # a first look
+python mnist/conv.py --epochs 1      # a first look; from 5 epochs on, images are shifted, too
 
 99.15 % after 1 epoch, 99.61 % after 10, 99.59 % after 50 (10, 10 and 8 seeds: mnist/results/conv).
 """
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(ConvNet())
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.05, fused=True)
-        # OneCycleLR also cycles AdamW's first beta; of 5 steps in all it would divide by zero.
+        # 6 steps at least: of 5, the rise would take 0.2 * 5 - 1 = 0, by which OneCycleLR divides.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 6), pct_start=0.2)
         reach = min(2, flags.epochs // 5)  # pixels: the longer a run, the more variety it needs
 

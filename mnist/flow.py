@@ -23,6 +23,7 @@ if not all(Path(sys.path[0], part).exists() for part in ("common/run.py", "mnist
     sys.exit(f"{__file__} needs common/ and mnist/conv.py in {sys.path[0]}: copy them there, too")
 
 from common.batches import batches, draw
+from common.files import write_whole
 from common.flags import parse_flags
 from common.mnist import makegrid
 from common.run import Run
@@ -88,9 +89,9 @@ class Flow(nn.Module):
 
     def forward(self, images: Tensor, digits: Tensor) -> Tensor:
         for step in range(self.steps):  # the midpoint method
-            t, half = step / self.steps, 0.5 / self.steps
-            middle = images + half * self.guided(images, t, digits)
-            images = images + 2 * half * self.guided(middle, t + half, digits)
+            t, dt = step / self.steps, 1 / self.steps
+            middle = images + dt / 2 * self.guided(images, t, digits)
+            images = images + dt * self.guided(middle, t + dt / 2, digits)
         return images.clamp(-1, 1)
 
 
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         flow = run.place(Flow())
         averaged = AveragedModel(flow)
         optimizer = torch.optim.AdamW(flow.parameters(), flags.lr, weight_decay=0.01, fused=True)
-        # OneCycleLR also cycles AdamW's first beta; of 10 steps in all it would divide by zero.
+        # 11 steps at least: of 10, the rise would take 0.1 * 10 - 1 = 0; OneCycleLR divides by it.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 11), pct_start=0.1)
         judge = Judge(run, ConvNet, x_train, x_test, y_test)
 
@@ -135,6 +136,7 @@ def main(argv: list[str] | None = None) -> None:
             if epoch == flags.epochs:  # after each epoch it would take too long
                 judge.log_scores(averaged.module, latent, asked)
 
+        write_whole(run.path(".txt"), f"{flow}\n".encode())
         finish_generator(run, averaged.module, judge, latent, asked)
 
 

@@ -55,7 +55,8 @@ class Generator(nn.Sequential):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        # The largest of the first ten numbers chooses one of ten centres; nothing lies between.
+        # The largest of the first ten numbers chooses one of ten centres; nothing lies between. The
+        # others vary around 0 by 1: beside them, a 5 is large enough to matter from the start.
         centres = 5 * one_hot(latent[:, :10].argmax(1).flatten(), 10)  # (n, 10)
         return super().forward(torch.cat([centres[:, :, None, None], latent[:, 10:]], 1))
 

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(RowLSTM())
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.01, fused=True)
-        # OneCycleLR also cycles AdamW's first beta; of 5 steps in all it would divide by zero.
+        # 6 steps at least: of 5, the rise would take 0.2 * 5 - 1 = 0, by which OneCycleLR divides.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 6), pct_start=0.2)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):

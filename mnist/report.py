@@ -61,8 +61,8 @@ STYLE = {
 }
 
 
-class Run(NamedTuple):
-    """A run: its name on the page, its JSON file, and what `common.run.Run` has written there."""
+class Entry(NamedTuple):
+    """A run on the page: its name there, its JSON file, and what `common.run.Run` has written."""
 
     name: str
     path: Path
@@ -94,13 +94,13 @@ class Run(NamedTuple):
         return found
 
 
-def read_runs(folder: Path, pattern: str) -> list[Run]:
+def read_runs(folder: Path, pattern: str) -> list[Entry]:
     """Return the runs of a folder's JSON files; name other files on stderr and leave them out."""
     runs = []
     for path in sorted(folder.glob(pattern)):
         try:
             name = path.relative_to(folder).with_suffix("").as_posix()
-            run = Run(name, path, **json.loads(path.read_bytes()))
+            run = Entry(name, path, **json.loads(path.read_bytes()))
             if "script" in run.header:  # bench/plain.py's runs have none
                 runs.append(run)
         except (TypeError, ValueError):
@@ -118,7 +118,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def curve(name: str, run: Run, other: Run | None, prefix: str) -> tuple[str, str]:
+def curve(name: str, run: Entry, other: Entry | None, prefix: str) -> tuple[str, str]:
     """Return a figure's curve as SVG, dashed for the other run, and a description for its label.
 
     All names in the SVG begin with the prefix: they must be unique on the page.
@@ -145,10 +145,10 @@ def curve(name: str, run: Run, other: Run | None, prefix: str) -> tuple[str, str
     return svg, f"{title} after each epoch, from {values[0]:.4g} to {values[-1]:.4g}"
 
 
-def section(number: int, run: Run, published: list[Run]) -> dict[str, Any]:
+def section(number: int, run: Entry, published: list[Entry]) -> dict[str, Any]:
     """Return what the template shows of a run, beside published runs of the same script."""
 
-    def nearness(other: Run) -> list[Any]:
+    def nearness(other: Entry) -> list[Any]:
         alike = [other.header[key] == run.header[key] for key in ("epochs", "precision", "seed")]
         return [*alike, len(other.epochs)]
 

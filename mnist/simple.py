@@ -3,6 +3,8 @@
 python mnist/simple.py               # 50 epochs, some hours on 2 cores
 python mnist/simple.py --epochs 1    # a first look, some minutes
 
+The number of epochs also chooses the dropout, and how images are changed: from 5 epochs on they are
+shifted, from 20 on distorted.
 Test accuracy after 3, 20 and 50 epochs: 99.62 %, 99.73 % (3 seeds each) and 99.72 % (1 seed),
 mnist/results/simple.
 Hasanpour et al. 2018, "Towards Principled Design of Deep Convolutional Networks: Introducing

@@ -3,6 +3,8 @@
 python mnist/wsimple.py              # 75 epochs, the last 25 averaged; six hours on 2 cores
 python mnist/wsimple.py --epochs 12  # the last 4 averaged; an hour
 
+The number of epochs also chooses the dropout, and how images are changed: from 5 epochs on they are
+shifted, from 20 on distorted.
 Test accuracy after 12 and 75 epochs: 99.71 % and 99.69 % (1 seed each), mnist/results/wsimple.
 Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization",
 https://arxiv.org/abs/1803.05407
@@ -24,6 +26,7 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
 from common.augment import distorted, shifted
 from common.batches import accuracy, batches, predict
 from common.dropout import Dropout
+from common.files import write_whole
 from common.flags import parse_flags
 from common.run import Run
 
@@ -117,8 +120,10 @@ def main(argv: list[str] | None = None) -> None:
             run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
         if not flags.evaluate:
+            run.log(f"last weights: {run.figures[-1]['accuracy']:.2f}% {run.tested} accuracy")
             run.log(f"average weights of epochs {regular_epochs + 1} to {flags.epochs}:")
-        run.finish(averaged.module, x_test, y_test, temperature=0.708, unsure=0.82)
+        write_whole(run.path(".txt"), f"{model}\n".encode())
+        run.finish(averaged.module, x_test, y_test)
 
 
 if __name__ == "__main__":

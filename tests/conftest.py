@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from selenium import webdriver
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of use beside other programs; torch reads it
 
@@ -144,7 +146,7 @@ def train(few_digits: Path, tmp_path: Path) -> Train:
     return run
 
 
-def resize(browser: webdriver.Chrome, width: int, scheme: str) -> None:
+def resize(browser: "webdriver.Chrome", width: int, scheme: str) -> None:
     """Give a browser a page of another width, and a preference for light or dark pages."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -153,7 +155,9 @@ def resize(browser: webdriver.Chrome, width: int, scheme: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[webdriver.Chrome]":
+    from selenium import webdriver  # only the tests of pages need it
+
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("no chromium or chromedriver (apt-get install chromium chromium-driver)")

@@ -28,8 +28,8 @@ FORMS |= {"flow": "Epoch: {epoch:<5}training loss: {loss:.4f}"}
 def test_a_run_leaves_pictures_figures_and_weights(name: str, finished: Finished) -> None:
     out = finished(name)
     pictures = [f"{name}{epoch:02}.png" for epoch in (1, 2, 3)]
-    endings = [".gif", ".json", ".log", ".pt"]
-    endings += [".discriminator.pt", ".txt"] if name in SCRIPTS else []
+    endings = [".gif", ".json", ".log", ".pt", ".txt"]
+    endings += [".discriminator.pt"] if name in SCRIPTS else []
     assert sorted(files_in(out)) == sorted([*pictures, *(name + ending for ending in endings)])
     with Image.open(out / f"{name}.gif") as image:
         assert getattr(image, "n_frames", 1) == 3 and image.info["loop"] == 0

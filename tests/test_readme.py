@@ -97,4 +97,5 @@ def test_steps_to_a_script_of_your_own(tmp_path: Path) -> None:
     script.write_text(text)
     subprocess.run([sys.executable, *attempt.split()[1:]], cwd=tmp_path, check=True)
     header = json.loads((tmp_path / "mnist/out/allconv.json").read_text())["header"]
-    assert header["parameters"] == {"AllConvNet": 50186}
+    assert header["networks"] == {"model": "AllConvNet"}
+    assert header["parameters"] == {"model": 50186}

@@ -18,10 +18,11 @@ def result(runs: list[dict[str, Any]]) -> str:
     texts = []
     for name in [name for name in SCORES if name in runs[0]["final"]]:
         values = [run["final"][name] for run in runs]
-        parts = [fmean(values), stdev(values)] if len(values) > 1 else values
+        mean = fmean(values)
         if name != "distance":  # percentages are truncated: 99.999 % is not 100
-            parts = [math.floor(round(100 * part, 6)) / 100 for part in parts]
-        texts.append(SCORES[name].format(" ± ".join(f"{part:.2f}" for part in parts)))
+            mean = math.floor(round(100 * mean, 6)) / 100
+        spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+        texts.append(SCORES[name].format(f"{mean:.2f}{spread}"))
     return ", ".join(texts)
 
 
@@ -36,7 +37,9 @@ def main() -> None:
         run = json.loads(path.read_bytes())
         h, log = run["header"], f"{path.parent.name}/{path.stem}.log"
         run["recipe"] = [h["name"], h["epochs"], h["precision"], h["device"]]
-        runs.append(run | {"link": f"[{h['seed']}]({log})"})
+        known = "\nclasses: " in path.with_suffix(".log").read_text(encoding="utf-8")
+        run["mark"] = "" if known else "†"  # an earlier version of the script
+        runs.append(run | {"link": f"[{h['seed']}]({log}){run['mark']}"})
     runs.sort(key=lambda run: (run["recipe"], run["header"]["seed"]))
     means, singles = [], []
     for recipe, group in groupby(runs, lambda run: run["recipe"]):
@@ -44,7 +47,8 @@ def main() -> None:
         most = max(run["header"]["threads"] for run in alike)
         times = [x["final"]["seconds"] for x in alike if x["header"]["threads"] == most]
         links = " ".join(run["link"] for run in alike)
-        means.append([*recipe, result(alike), len(alike), f"{fmean(times):,.0f}", links])
+        n = f"{len(alike)}{max(run['mark'] for run in alike)}"
+        means.append([*recipe, result(alike), n, f"{fmean(times):,.0f}", links])
     for run in runs:
         facts = [result([run]), f"{run['final']['seconds']:,.1f}"]
         facts += [run["header"][key] for key in ("threads", "torch", "date")]
