@@ -29,7 +29,7 @@ from common.flags import ROOT, script_parser, shown
 
 RESULTS = ROOT / "mnist/results"
 ORDER = [
-    *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct"),
+    *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct", "resnet"),
     *("gan", "cgan", "flow"),
 ]
 FIGURES = {  # titles and formats by name, the most telling first
