@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import os
 import platform
 import re
 import sys
@@ -14,18 +15,21 @@ def find_device(name: str) -> torch.device:
     """Return the device of a name, for argparse, after a kernel has run on it.
 
     `auto` is the accelerator. Where torch's build is too new for it, a warning is printed, and the
-    CPU is taken.
+    CPU is taken. Each process that torchrun has started has a GPU of its own.
     """
     if name.startswith("cuda") and not (torch.version.cuda or torch.version.hip):
         text = "this torch is a build for the CPU; see pytorch.org for one with CUDA"
         raise argparse.ArgumentTypeError(text)
+    torchrun = "LOCAL_RANK" in os.environ
     wanted = torch.accelerator.current_accelerator(check_available=True) if name == "auto" else name
     try:
         device = torch.device(wanted or "cpu")
+        if str(device) == "cuda" and torchrun:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.zeros(1, device=device).add(1).item()
     except (RuntimeError, AssertionError) as error:
         reason = f"torch cannot use the device {wanted}: {str(error).splitlines()[0]}"
-        if name != "auto":
+        if name != "auto" or torchrun:
             raise argparse.ArgumentTypeError(reason) from None
         print(f"warning: {reason}; using the CPU", file=sys.stderr)
         return torch.device("cpu")

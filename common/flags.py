@@ -34,11 +34,13 @@ def parse_flags(
     epochs: int,
     batch_size: int,
     lr: float,
+    processes: bool = False,
 ) -> argparse.Namespace:
     """Return the flags that all scripts share, `argv`, these as they were given, and `script`.
 
     The script is its `__file__`, the description its docstring; epochs, batch_size and lr are
-    defaults. If argv is None, the flags are those of the command line.
+    defaults. If argv is None, the flags are those of the command line. Without `processes`, the
+    script refuses to be one of several that torchrun has started.
     """
     parser = script_parser(script, description)
     add, default = parser.add_argument, " (default: %(default)s)"
@@ -69,8 +71,8 @@ def parse_flags(
     argv = sys.argv[1:] if argv is None else argv
     flags = parser.parse_args(argv)
     flags.argv, flags.script = list(argv), Path(script)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        parser.error("a run is one process: start it with python, not torchrun")
+    if not processes and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        parser.error("start it with python, as it is one process; torchrun is for parallel.py")
     return flags
 
 
@@ -85,6 +87,16 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
 
     parse.__name__ = f"positive {kind.__name__}"  # argparse prints it in its error line
     return parse
+
+
+def program() -> list[str]:
+    """Return the words of the command ahead of the script: python, or torchrun and its flags."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ["python"]
+    local = os.environ["LOCAL_WORLD_SIZE"]
+    machines = int(os.environ["WORLD_SIZE"]) // int(local)
+    nodes = ["--nnodes", str(machines)] if machines > 1 else []
+    return ["torchrun", *nodes, "--nproc-per-node", local]
 
 
 def shown(path: Path) -> str:

@@ -26,12 +26,13 @@ class Record:
     """The files of one run in its output folder: `NAME.log`, `NAME.json` and others.
 
     Its header has what anyone needs to repeat the run, its figures are those of each epoch, both by
-    name. The lines are the log's so far.
+    name. The lines are the log's so far. If a run is several processes, one of them `writes`.
     """
 
-    def __init__(self, name: str, out: Path) -> None:
+    def __init__(self, name: str, out: Path, writes: bool = True) -> None:
         self.name = name
         self.out = out
+        self.writes = writes
         self.header: dict[str, Any] = {"name": name}
         self.figures: list[dict[str, float]] = []
         self.lines: list[str] = []
@@ -49,7 +50,8 @@ class Record:
         numbers = {name: float(figure) for name, figure in figures.items()}
         if not all(map(math.isfinite, numbers.values())):
             raise InputError(DIVERGED)
-        print(line, flush=True)
+        if self.writes:
+            print(line, flush=True)
         self.lines.append(line)
         self.save_log()
         if self.figures:
@@ -78,13 +80,14 @@ class Record:
 
     def save_log(self) -> None:
         """Write all lines to `NAME.log`, if the run has begun."""
-        if self.started:
+        if self.started and self.writes:
             write_whole(self.path(".log"), "".join(f"{line}\n" for line in self.lines).encode())
 
     def save_figures(self, final: Mapping[str, Any] | None = None) -> None:
         """Write header, epochs and final figures, None while the run goes on, to `NAME.json`."""
         figures = {"header": self.header, "epochs": self.figures, "final": final}
-        write_whole(self.path(".json"), json.dumps(figures, indent=1).encode())
+        if self.writes:
+            write_whole(self.path(".json"), json.dumps(figures, indent=1).encode())
 
     def save_picture(self, ending: str, pixels: NDArray[np.uint8]) -> None:
         """Write pixels, (h, w) or (h, w, 3) uint8, as a PNG."""
@@ -103,7 +106,7 @@ class Record:
         The date is that of its start. Its figures are last: while they are here, the move is not
         complete.
         """
-        if not self.started and (files := self._files()):
+        if self.writes and not self.started and (files := self._files()):
             folder = self._aside(files[-1])
             folder.mkdir(parents=True, exist_ok=True)
             for file in files:

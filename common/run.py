@@ -27,7 +27,7 @@ from common.data import MisfitError, load
 from common.devices import choose_precision, device_name, keep_freed_memory, peak_memory
 from common.errors import InputError, clear_errors
 from common.files import only_process, script_hash
-from common.flags import from_here, shown
+from common.flags import from_here, program, shown
 from common.mnist import mismatch_grid, mismatch_lines, mismatches
 from common.record import Record, check_weights, read_figures, warn_of_inversion
 
@@ -47,14 +47,14 @@ class Run(Record):
         tested: "test" or "held-out", for the log.
     """
 
-    def __init__(self, flags: Namespace, bfloat16_pays: bool = False) -> None:
+    def __init__(self, flags: Namespace, bfloat16_pays: bool = False, writes: bool = True) -> None:
         """Set random seed, device, precision and threads.
 
         The flags are those of `parse_flags`. `bfloat16_pays` says whether `--precision auto` is
-        bfloat16 where the device has it.
+        bfloat16 where the device has it. If the run is several processes, one of them `writes`.
         """
         script, name = flags.script, flags.script.stem
-        super().__init__(f"{name}-evaluated" if flags.evaluate else name, flags.out)
+        super().__init__(f"{name}-evaluated" if flags.evaluate else name, flags.out, writes)
         self.flags = flags
         self.device: torch.device = flags.device
         precision = choose_precision(flags.precision, self.device, bfloat16_pays)
@@ -75,8 +75,8 @@ class Run(Record):
         self._trained = flags.out / f"{name}.pt"
         self._stack = ExitStack()
         given = [flag for flag in flags.argv if flag != "--resume"]
-        command = shlex.join(["python", shown(script), *given])
-        go_on = shlex.join(["python", from_here(script), *given, "--resume"])
+        command = shlex.join([*program(), shown(script), *given])
+        go_on = shlex.join([*program(), from_here(script), *given, "--resume"])
         self._go_on = f"; to continue: {go_on}"
         self.header |= {
             "script": shown(script),
@@ -95,7 +95,8 @@ class Run(Record):
     def __enter__(self) -> "Run":
         with ExitStack() as stack:
             stack.enter_context(clear_errors(self.name, self._go_on))
-            stack.enter_context(only_process(self.name, self.out))
+            if self.writes:
+                stack.enter_context(only_process(self.name, self.out))
             self._stack = stack.pop_all()
         return self
 
@@ -186,7 +187,8 @@ class Run(Record):
             yield epoch
             self.figures[-1]["seconds"] = time.perf_counter() - start
             progress = {"header": self.header, "figures": self.figures, "lines": self.lines}
-            save_state(checkpoint, parts, self.device, progress)
+            if self.writes:
+                save_state(checkpoint, parts, self.device, progress)
             self.save_figures()
 
     def finish(
@@ -233,7 +235,8 @@ class Run(Record):
 
     def _resumed(self, checkpoint: Path, parts: Mapping[str, Any]) -> int:
         """Set everything to the state in a checkpoint, and return the number of the next epoch."""
-        self.undo_half_a_move()
+        if self.writes:
+            self.undo_half_a_move()
         figures, run = self.out / f"{self.name}.json", None
         with suppress(InputError, OSError):
             run = read_figures(figures)
@@ -253,7 +256,8 @@ class Run(Record):
         self.header, self.figures, self.lines = start, state["figures"], state["lines"]
         self.started = True
         self.save_log()
-        print("\n".join(self.lines), flush=True)
+        if self.writes:
+            print("\n".join(self.lines), flush=True)
         names = ("script hash", "python", "torch")
         if changed := [name.split()[0] for name in names if now[name] != start.get(name)]:
             text = f"changed since epoch {len(self.figures)}: {', '.join(changed)}"

@@ -39,6 +39,7 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
     "wsimple": ["--epochs", "5", "--limit", "20", "--batch-size", "10"],
     "lstm": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
     "cct": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
+    "resnet": ["--epochs", "3", "--limit", "80", "--batch-size", "20"],
     "gan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],  # and a last batch of one
     "cgan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],
     "flow": ["--epochs", "3", "--limit", "30", "--batch-size", "10"],
@@ -71,6 +72,18 @@ def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.Co
     with start_script(name, *flags, cwd=cwd) as process:
         output, errors = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def changed_copy(name: str, folder: Path, *changes: tuple[str, str]) -> Path:
+    """Return the path of a copy of `mnist/NAME.py`, with texts changed and `common/` near it."""
+    shutil.copytree(ROOT / "common", folder / "common")
+    path, text = folder / f"mnist/{name}.py", (ROOT / f"mnist/{name}.py").read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
 
 
 def call_main(name: str, *flags: object) -> None:

@@ -1,5 +1,6 @@
 """The networks and what they are made of: layers, batches, averages, changes of the images."""
 
+import importlib
 import inspect
 from types import ModuleType
 
@@ -10,9 +11,10 @@ from torch import nn
 from common.augment import distorted, shifted
 from common.batches import batches, pixels, scaled
 from common.dropout import Dropout
-from mnist import cct, cgan, conv, fast, flow, gan, linear, logit, lstm, plain, simple, swa, wsimple
+from mnist import cgan, conv, gan, lstm, plain, simple, swa, wsimple
+from tests.conftest import SHORT
 
-SCRIPTS = [logit, linear, conv, fast, swa, simple, wsimple, lstm, cct, gan, cgan, flow]
+SCRIPTS = [importlib.import_module(f"mnist.{name}") for name in SHORT]
 
 
 @pytest.mark.parametrize("script", [plain, *SCRIPTS])

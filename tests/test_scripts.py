@@ -3,6 +3,8 @@
 import copy
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from tests.conftest import (
     Finished,
     Train,
     call_main,
+    changed_copy,
     comparable,
     figures,
     files_in,
@@ -35,7 +38,8 @@ from tests.conftest import (
 WITH_LOSS = "{epoch:3}.  loss: {loss:8.6f}  test: {test_loss:.4f}  accuracy: {accuracy:5.2f}%"
 WITH_RATE = "{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}  test accuracy: {accuracy:5.2f}%"
 FORMS = {"logit": WITH_LOSS, "linear": WITH_LOSS}
-FORMS |= dict.fromkeys(["conv", "fast", "swa", "simple", "wsimple", "lstm", "cct"], WITH_RATE)
+DEEP = ["conv", "fast", "swa", "simple", "wsimple", "lstm", "cct", "resnet"]
+FORMS |= dict.fromkeys(DEEP, WITH_RATE)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -85,6 +89,20 @@ def test_training_learns(trained_conv: Path, tmp_path: Path) -> None:
     call_main("logit", "--epochs", "2", "--out", tmp_path)
     assert figures(tmp_path, "logit")["final"]["accuracy"] > 90.5
     assert figures(trained_conv.parent, "conv")["final"]["accuracy"] > 94
+
+
+def test_resnet_learns_colours_and_a_hundred_classes(tmp_path: Path) -> None:
+    """One line changes, and two arguments: nothing else is about the images."""
+    line, arguments = "run.load((1, 28, 28), classes=10)", "channels: int = 1, classes: int = 10"
+    changes = (line, "run.load((3, 32, 32), classes=100)"), (arguments, "channels=3, classes=100")
+    script = changed_copy("resnet", tmp_path, *changes)
+    random, y = np.random.default_rng(0), np.arange(900) % 100
+    tiles = random.integers(0, 256, (100, 4, 4, 3)).repeat(8, 1).repeat(8, 2)  # one a class
+    x = (tiles[y] * 0.7 + random.integers(0, 77, (900, 32, 32, 3))).astype(np.uint8)
+    np.savez(tmp_path / "tiles.npz", x_train=x[99:], y_train=y[99:], x_test=x[:99], y_test=y[:99])
+    flags = ["--data", "tiles.npz", "--epochs", "2", "--batch-size", "20", "--threads", "1"]
+    subprocess.run([sys.executable, script, *flags], cwd=tmp_path, check=True)
+    assert figures(tmp_path / "mnist/out", "resnet")["final"]["accuracy"] > 80
 
 
 @pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name] == WITH_RATE])
