@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
@@ -144,12 +145,12 @@ class Record:
             date = str(read_figures(file).header["date"])
         except (InputError, KeyError, OSError):
             date = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(file.stat().st_mtime))
-        folder = self.out / "earlier" / f"{self.name}-{'-'.join(re.findall(r'[0-9]+', date))}"
-        number = 1
-        while (folder / f"{self.name}.json").exists():  # a complete one of the same second
-            number += 1
-            folder = folder.with_name(f"{folder.name.partition('_')[0]}_{number}")
-        return folder
+        name = f"{self.name}-{'-'.join(re.findall(r'[0-9]+', date))}"
+        folders = (
+            self.out / "earlier" / f"{name}{end}" for end in ("", *map("_{}".format, count(2)))
+        )
+        # One that has figures is a complete one of the same second.
+        return next(folder for folder in folders if not (folder / f"{self.name}.json").exists())
 
 
 class Figures(NamedTuple):
