@@ -60,7 +60,7 @@ class Judge:
             with torch.random.fork_rng([]):  # the run is the same with a judge and without
                 classifier = kind()
             load_weights(classifier, path)
-            classifier(scaled(x_test[:1].cpu()))
+            classifier.eval()(scaled(x_test[:1].cpu()))  # a misfit is found here
         except (OSError, InputError, RuntimeError) as error:  # torch's, if the shape does not fit
             text = f"{run.name}: no scores of the digits: {error}; mnist/conv.py trains their judge"
             print(text, file=sys.stderr)
