@@ -32,10 +32,9 @@ class ConvNet(nn.Sequential):
 
 def read(path: Path) -> Tensor:
     """Return the bytes in an IDX file, raw or with `.gz` after its name, in the file's shape."""
-    with path.open("rb") if path.exists() else gzip.open(f"{path}.gz") as file:
-        content = file.read()
-    shape = np.frombuffer(content, ">i4", count=content[3], offset=4)
-    return torch.tensor(np.frombuffer(content, np.uint8, offset=4 + shape.nbytes).reshape(shape))
+    data = path.read_bytes() if path.exists() else gzip.decompress(Path(f"{path}.gz").read_bytes())
+    shape = np.frombuffer(data, ">i4", count=data[3], offset=4)
+    return torch.tensor(np.frombuffer(data, np.uint8, offset=4 + shape.nbytes).reshape(shape))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         x_train, y_train, x_test, y_test = (read(flags.data / f"{name}-ubyte") for name in names)
         x_train = x_train.view(len(y_train), 1, 28, 28) / 127.5 - 1  # -1 to 1, an image a label
         x_test = x_test.view(len(y_test), 1, 28, 28) / 127.5 - 1
-    except (OSError, EOFError, IndexError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever missing, damaged or other files lead to
         sys.exit(f"plain: {error}")
     torch.manual_seed(flags.seed)
     model = ConvNet()
