@@ -27,6 +27,7 @@ from common.flags import ROOT
 
 SIDE = 28  # pixels, height and width of MNIST's digits
 COLUMNS = 40  # the most in a grid of mismatches
+MNIST_HASH = "1e2d516351f4"  # of its four files, as the headers of runs have it
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 import imageio.v3 as imageio
 import numpy as np
@@ -157,16 +157,55 @@ class Figures(NamedTuple):
     final: dict[str, Any] | None
 
 
+# Types of what a run's JSON holds, where it is there: two numbers are the lowest and the highest.
+HEADER: dict[str, Any] = {
+    **dict.fromkeys(["name", "script", "command", "date", "precision", "test set"], str),
+    **dict.fromkeys(["epochs", "seed", "tested"], int),
+    "shape": list[int],
+    "classes": list[str],
+}
+OTHERS: dict[str, Any] = {
+    **dict.fromkeys(["script hash", "network", "judge"], str),
+    "data": {"hash": str, "dtype": str, "low": float, "high": float, "dark": bool},
+}
+FINAL: dict[str, Any] = {
+    **dict.fromkeys(["weights", "network"], str),
+    **dict.fromkeys(["seconds", "distance", "asked", "rarest"], float),
+    **{"accuracy": (0, 100), "misread": int, "temperature": (1e-6, 1e6), "unsure": (0, 2)},
+}
+
+
 def read_figures(path: Path) -> Figures:
-    """Return what `save_figures` has written; InputError if the file holds something else."""
+    """Return what `save_figures` has written, of any version; InputError if it is something else.
+
+    All that HEADER names is in the header of a script's run.
+    """
     try:
         run = Figures(**json.loads(path.read_bytes()))
-        kinds = type(run.header), type(run.epochs), type(run.final)
-    except (TypeError, ValueError):
-        kinds = None
-    if kinds not in ((dict, list, dict), (dict, list, type(None))):
+        fits = _fits(run.header, HEADER | OTHERS) and _fits(run.epochs, list[dict[str, float]])
+        fits &= run.final is None or _fits(run.final, FINAL)
+        fits &= "script" not in run.header or run.header.keys() >= HEADER.keys()
+        fits &= all(_fits(row["epoch"], int) for row in run.epochs)
+    except (KeyError, RecursionError, TypeError, ValueError):
+        fits = False
+    if not fits:
         raise InputError(f"{path} is damaged, or does not hold the figures of a run")
     return run
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a value has a type; of a dictionary of types, those that it lacks may lack."""
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_fits(value[x], kind[x]) for x in kind if x in value)
+    if isinstance(kind, tuple):
+        return _fits(value, float) and kind[0] <= value <= kind[1]
+    if kind is float:  # and finite
+        return type(value) in (int, float) and abs(value) < 1e100
+    values = value.values() if isinstance(value, dict) else value
+    parts = get_args(kind)
+    return type(value) is (get_origin(kind) or kind) and (
+        not parts or all(_fits(x, parts[-1]) for x in values)
+    )
 
 
 def check_weights(path: Path) -> None:

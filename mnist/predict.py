@@ -13,11 +13,12 @@ import csv
 import io
 import json
 import math
+import re
 import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +39,9 @@ from common.devices import find_device
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
+from common.mnist import MNIST_HASH
 from common.pictures import Digit, find_digits, read_picture
-from common.record import Record
+from common.record import Record, check_weights, read_figures
 
 
 class Classifier(NamedTuple):
@@ -51,6 +53,7 @@ class Classifier(NamedTuple):
     accuracy: float  # percent
     temperature: float  # divides the logits to calibrate the probabilities
     unsure: float  # a lower probability is answered with "?"
+    data: dict[str, Any]  # what the header says of the images: nothing in older versions
 
 
 class Answer(NamedTuple):
@@ -64,42 +67,66 @@ class Answer(NamedTuple):
 
 
 def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
-    """Return the networks of all finished classifiers in a folder, by name.
+    """Return the networks of all finished classifiers of one data set in a folder, by name.
 
-    One that does not take images of (1, 28, 28), or no longer fits its script, is skipped with a
-    line on stderr. If there is none, InputError is raised.
+    The data set is MNIST, or else that of the newest run. Others, those for images that are not
+    (1, 28, 28), and those with damaged files or a script that does not fit are left out, with a
+    line on stderr. If none is left, InputError is raised.
     """
-    classifiers = []
+    found, left_out, dates = list[Classifier](), [], {}
     for path in sorted(out.glob("*.json")):
-        run = json.loads(path.read_bytes())
-        header, final = run.get("header"), run.get("final") or {}
-        if "temperature" not in final or not path.with_suffix(".pt").exists():
-            continue  # unfinished, a GAN, or no run
         try:
+            header, _, final = read_figures(path)
+            weights, data = path.with_suffix(".pt"), header.get("data") or {}
+            if not final or "temperature" not in final or not weights.exists():
+                continue  # unfinished, or a GAN
             if header["shape"] != [1, 28, 28]:
-                raise InputError(f"{path.stem} takes images of another shape")
-            model = build(ROOT / header["script"], header["network"])
-            load_weights(model, path.with_suffix(".pt"))
-        except (InputError, OSError) as error:
-            print(f"predict: {error}; {path.stem} is skipped", file=sys.stderr)
-            continue
-        figures = (final[name] for name in ("accuracy", "temperature", "unsure"))
-        classifiers.append(Classifier(path.stem, model.to(device), header["classes"], *figures))
-    if not classifiers:
-        raise InputError(f"no trained classifier in {shown(out)}: run python mnist/conv.py first")
-    return classifiers
+                raise InputError("it takes images of another shape")
+            check_weights(weights)
+            network = final.get("network") or header.get("network", "")  # of older versions
+            model = build(ROOT / header["script"], network)
+            load_weights(model, weights)
+            a, t, u = (final[name] for name in ("accuracy", "temperature", "unsure"))
+            one = Classifier(path.stem, model.to(device), header["classes"], a, t, u, data)
+            if probabilities(one, torch.zeros(1, 1, 28, 28)).shape != (1, len(one.classes)):
+                raise InputError(f"{network} is not for {len(one.classes)} classes")
+            found.append(one)
+            dates[header["date"]] = data.get("hash")
+        except (Exception, SystemExit) as error:  # a script raises whatever it likes
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            reason = " ".join(str(error).split())[:300]
+            left_out.append(f"{path.stem} is left out: {kind}{reason}")
+    if not found:
+        hint = f"no trained classifier in {shown(out)}: run python mnist/conv.py first"
+        raise InputError("; ".join(left_out) or hint)
+    chosen = MNIST_HASH if MNIST_HASH in dates.values() else dates[max(dates)]
+    others = [one.name for one in found if one.data.get("hash") != chosen]
+    left_out += [f"{name} is left out: its data is not the others', or unknown" for name in others]
+    print(*(f"{line}\n" for line in left_out), sep="", end="", file=sys.stderr)
+    return [one for one in found if one.name not in others]
 
 
 def build(script: Path, network: str) -> nn.Module:
-    """Return a network of a class that a script defines."""
-    names = runpy.run_path(str(script))
-    if network not in names:
-        raise InputError(f"{script} has no class {network} any more: train it anew")
-    return names[network]()
+    """Return a network of a class that a script beside this one defines; no other is run."""
+    if script.resolve().parent != Path(__file__).resolve().parent:
+        raise InputError(f"{shown(script)} is not in the folder mnist: copy it there")
+    if re.search(r"^main\(", script.read_text(encoding="utf-8"), re.MULTILINE):
+        raise InputError(f'{shown(script)} lacks if __name__ == "__main__":')
+    kind = runpy.run_path(str(script)).get(network)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise InputError(f"{shown(script)} has no network {network} any more: train it anew")
+    return kind()
 
 
 def probabilities(classifier: Classifier, x: Tensor) -> Tensor:
-    """Return calibrated probabilities, (n, classes) float64 on the CPU, of (n, 1, 28, 28) uint8."""
+    """Return calibrated probabilities, (n, classes) float64 on the CPU, of (n, 1, 28, 28) uint8.
+
+    Light digits on dark, 0 to 255, become images like those on which the network was trained.
+    """
+    if data := classifier.data:
+        ink = x / 255 if data["dark"] else 1 - x / 255
+        x = data["low"] + (data["high"] - data["low"]) * ink
+        x = x.round().to(torch.uint8) if data["dtype"] == "uint8" else x
     device = next(classifier.model.parameters()).device
     logits = predict(classifier.model, x.to(device)).cpu().double()
     return (logits / classifier.temperature).softmax(1)
@@ -164,6 +191,12 @@ def marked(rgba: NDArray[np.uint8], page: list[list[Answer]]) -> NDArray[np.uint
     return np.asarray(picture.convert("RGB"))
 
 
+def check_table(path: Path | None) -> None:
+    """Raise InputError if a file that `--csv` would write over is not an earlier table."""
+    if path and path.exists() and not path.read_bytes().startswith(b"picture,line,"):
+        raise InputError(f"{path} is not a table of digits: give --csv another file")
+
+
 def find_pictures(name: str) -> list[Path]:
     """Return the pictures that a name means: a file, a folder's, or those of a pattern, `*.png`."""
     path, endings = Path(name), {*Image.registered_extensions(), ".heic"}
@@ -188,8 +221,8 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
 def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
     """Fit temperature and bound of "unsure" to a run's test set; write both to its `NAME.json`."""
     path = out / f"{classifier.name}.json"
-    run = json.loads(path.read_bytes())
-    header = run["header"]
+    run = read_figures(path)
+    header = run.header
     loaded = data.load(
         source,
         tuple(header["shape"]),
@@ -198,14 +231,17 @@ def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
         ink="--ink" in header["command"].split(),
     )
     x, y = loaded.x_test[: header["tested"]], loaded.y_test[: header["tested"]]
-    temperature = fit_temperature(probabilities(classifier._replace(temperature=1), x).log(), y)
-    shares = probabilities(classifier._replace(temperature=temperature), x)
+    plain = classifier._replace(temperature=1, data={})  # x is as the network takes it
+    temperature = fit_temperature(probabilities(plain, x).log(), y)
+    shares = probabilities(plain._replace(temperature=temperature), x)
     likeliest, predicted = shares.max(1)
     if abs(accuracy(shares, y) - classifier.accuracy) > 0.5:
         return f"{path.stem:8}was tested on other images than those of {shown(source)}: unchanged"
+    if not (predicted == y).any():
+        return f"{path.stem:8}misread all images of {shown(source)}: unchanged"
     unsure = likeliest[predicted == y].quantile(0.005).item()  # 0.5 % of those read right
-    run["final"] |= {"temperature": temperature, "unsure": unsure}
-    write_whole(path, json.dumps(run, indent=1).encode())
+    final = {**(run.final or {}), "temperature": temperature, "unsure": unsure}
+    write_whole(path, json.dumps(run._replace(final=final)._asdict(), indent=1).encode())
     return f"{path.stem:8}temperature: {temperature:.3f}  unsure: below {unsure:.3f}"
 
 
@@ -221,6 +257,7 @@ def main(argv: list[str] | None = None) -> None:
     if bool(flags.pictures) == flags.calibrate:
         parser.error("give pictures, or --calibrate")
     with clear_errors("predict"):
+        check_table(flags.csv)
         classifiers = load_classifiers(flags.out, flags.device)
         if flags.calibrate:
             print(*(calibrate(one, flags.out, flags.data) for one in classifiers), sep="\n")
@@ -253,7 +290,7 @@ def main(argv: list[str] | None = None) -> None:
         if flags.csv:
             content = io.StringIO()
             csv.writer(content, lineterminator="\n").writerows(table)
-            write_whole(flags.csv, content.getvalue().encode())
+            write_whole(flags.csv, content.getvalue().encode(errors="backslashreplace"))
         if failed:
             raise SystemExit(1)
 

@@ -8,7 +8,6 @@ python mnist/report.py
 
 import base64
 import io
-import json
 import re
 import sys
 import time
@@ -26,6 +25,7 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
+from common.record import read_figures
 
 RESULTS = ROOT / "mnist/results"
 ORDER = [
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
     path: Path
     header: dict[str, Any]
     epochs: list[dict[str, float]]
-    final: dict[str, float] | None
+    final: dict[str, Any] | None
 
     def file(self, ending: str) -> Path:
         """Return the path of another of the run's files, for instance `.png`."""
@@ -100,11 +100,11 @@ def read_runs(folder: Path, pattern: str) -> list[Entry]:
     for path in sorted(folder.glob(pattern)):
         try:
             name = path.relative_to(folder).with_suffix("").as_posix()
-            run = Entry(name, path, **json.loads(path.read_bytes()))
+            run = Entry(name, path, *read_figures(path))
             if "script" in run.header:  # bench/plain.py's runs have none
                 runs.append(run)
-        except (TypeError, ValueError):
-            print(f"report: {shown(path)} is not a run's figures: left out", file=sys.stderr)
+        except InputError as error:
+            print(f"report: {error}: left out", file=sys.stderr)
     return runs
 
 

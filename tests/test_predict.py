@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from common.batches import predict
 from common.mnist import mnist
 from mnist.predict import load_classifiers, main
-from tests.conftest import ROOT, Finished, figures, run_script
+from tests.conftest import Finished, figures, run_script
 from tests.pages import page
 
 Read: TypeAlias = Callable[..., list[str]]
@@ -97,16 +97,6 @@ def test_of_one_digit_each_classifier_says_what_is_likeliest(
     assert read(tmp_path / "seven.png")[-1].startswith("  verdict ?")
 
 
-def test_a_classifier_that_no_longer_fits_its_script_is_skipped(
-    read: Read, out: Path, finished: Finished, tmp_path: Path
-) -> None:
-    shutil.copy(finished("linear") / "linear.json", out)
-    shutil.copy(out / "conv.pt", out / "linear.pt")
-    (out / "trials.json").write_text("{}")
-    lines = read(save_digit(0, tmp_path / "seven.png"))
-    assert [line.split()[0] for line in lines[1:]] == ["conv"]
-
-
 @pytest.mark.parametrize("name", ["", "*.png"])
 def test_a_folder_and_a_pattern_mean_their_pictures(
     name: str, read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -122,17 +112,6 @@ def test_a_folder_and_a_pattern_mean_their_pictures(
     output, errors = capsys.readouterr()
     assert re.findall(r"^/.*", output, re.M) == [str(path) for path in good]
     assert re.findall(r"predict: \S*/(\S+): ", errors) == ["a.png", "b.png"]
-
-
-def test_a_copied_script_needs_no_entry_here(read: Read, out: Path, tmp_path: Path) -> None:
-    script = (ROOT / "mnist/conv.py").read_text()
-    (tmp_path / "mine.py").write_text(script.replace("ConvNet", "LetterNet"))
-    for ending in (".pt", ".json"):
-        (out / f"conv{ending}").rename(out / f"mine{ending}")
-    about = {"script": str(tmp_path / "mine.py"), "network": "LetterNet"}
-    change(out / "mine.json", "header", **about, classes=list("abcdefghij"))
-    lines = read(save_digit(0, tmp_path / "seven.png"))
-    assert lines[1].split()[:2] == ["mine", "h"]  # class 7
 
 
 def test_calibrate_writes_what_is_fitted_to_the_json(read: Read, out: Path) -> None:
