@@ -91,3 +91,11 @@ def shown(path: Path) -> str:
     """Return a path as text, relative to the repository if it is inside."""
     resolved = path.resolve()
     return str(resolved.relative_to(ROOT) if resolved.is_relative_to(ROOT) else path)
+
+
+def from_here(path: Path) -> str:
+    """Return a path as text, relative to the current folder; absolute on another Windows drive."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path.absolute())

@@ -1,6 +1,5 @@
 """One training run: its seed, device, data, epochs and checkpoints."""
 
-import os
 import platform
 import shlex
 import sys
@@ -28,7 +27,7 @@ from common.data import MisfitError, load
 from common.devices import choose_precision, device_name, keep_freed_memory, peak_memory
 from common.errors import InputError, clear_errors
 from common.files import only_process, script_hash
-from common.flags import shown
+from common.flags import from_here, shown
 from common.mnist import mismatch_grid, mismatch_lines, mismatches
 from common.record import Record, check_weights, read_figures, warn_of_inversion
 
@@ -77,7 +76,7 @@ class Run(Record):
         self._stack = ExitStack()
         given = [flag for flag in flags.argv if flag != "--resume"]
         command = shlex.join(["python", shown(script), *given])
-        go_on = shlex.join(["python", os.path.relpath(script), *given, "--resume"])
+        go_on = shlex.join(["python", from_here(script), *given, "--resume"])
         self._go_on = f"; to continue: {go_on}"
         self.header |= {
             "script": shown(script),

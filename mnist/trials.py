@@ -8,6 +8,7 @@ Each run is a program, and writes to OUT/COMMAND/seed-N. mnist/out/conv.pt judge
 same command continues a study. Several machines share OUT. Results: OUT/trials.log, .json, .png.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -19,8 +20,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from pathlib import Path
 from statistics import fmean, stdev
-from subprocess import DEVNULL, PIPE, Popen
-from typing import Any, NamedTuple
+from subprocess import DEVNULL, Popen
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from scipy.stats import t
@@ -30,9 +31,11 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
     sys.exit(f"{__file__} needs the folder {sys.path[0]}/common: copy it there, too")
 
 from common.errors import InputError, clear_errors
-from common.files import write_whole
-from common.flags import ROOT, positive
+from common.files import script_hash, write_whole
+from common.flags import ROOT, from_here, positive, shown
+from common.record import read_figures
 
+ERRORS = "stderr.txt"  # what a run has printed there, in its folder
 TORCHRUN = re.compile(r"RANK|WORLD_SIZE|(LOCAL|GROUP|ROLE|MASTER|TORCHELASTIC)_.*")
 
 
@@ -43,10 +46,44 @@ class Trial(NamedTuple):
     seed: int
     folder: Path
 
-    def figures(self) -> dict[str, Any]:
-        """Return the run's header, epochs and final figures, or nothing before the first epoch."""
-        path = self.folder / f"{self.words[0]}.json"
-        return json.loads(path.read_bytes()) if path.exists() else {}
+    def __str__(self) -> str:
+        return f"{shlex.join(self.words)}, seed {self.seed}"
+
+    @property
+    def script(self) -> Path:
+        return ROOT / f"mnist/{self.words[0]}.py"
+
+    @property
+    def path(self) -> Path:
+        """Its figures: they are not there before the first epoch."""
+        return self.folder / f"{self.words[0]}.json"
+
+    def finished(self) -> bool:
+        return self.path.exists() and read_figures(self.path).final is not None
+
+    def check(self, mixed: bool) -> None:
+        """Raise InputError if the folder has a run of another command or, unless mixed, script."""
+        if not self.path.exists():
+            return
+        run = read_figures(self.path)
+        given, place = (
+            [*self.words[1:], "--seed", str(self.seed), "--out"],
+            shown(self.folder.parent),
+        )
+        commands = [["python", shown(self.script), *x, *given] for x in ([], ["--threads", "1"])]
+        if not run.header["command"].startswith(tuple(f"{shlex.join(x)} " for x in commands)):
+            raise InputError(f"{self}: {place} has the run of another command; move it elsewhere")
+        if not mixed and run.header.get("script hash") != script_hash(self.script):
+            text = f"{shown(self.script)} has changed since this run; move {place} elsewhere"
+            raise InputError(f"{self}: {text} to start anew, or give --mixed to go on all the same")
+
+
+def folder_name(words: list[str]) -> str:
+    """Return a command's name for its folder; those with other signs end in a short hash."""
+    command, name = shlex.join(words), re.sub(r"[^\w.]+", "-", " ".join(words))
+    if re.fullmatch(r"[\w.]+( (--[a-z-]+|[\w.]+))*", command) and len(name) <= 100:
+        return name
+    return f"{name[:100]}-{hashlib.sha256(command.encode()).hexdigest()[:6]}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -56,16 +93,21 @@ def main(argv: list[str] | None = None) -> None:
     add("--seeds", type=count, default=3, metavar="N", help="seeds from 0 on (default: 3)")
     add("--jobs", type=count, default=1, metavar="N", help="parallel runs (default: 1)")
     add("--out", type=Path, default=out, metavar="DIR", help="folder for runs and results")
+    add("--mixed", action="store_true", help="keep runs of other versions of a script, too")
     flags = parser.parse_args(argv)
     names = [words[0] if words else "" for words in flags.commands]
     if missing := [name for name in names if not (ROOT / f"mnist/{name}.py").exists()]:
         parser.error(f"there is no mnist/{missing[0]}.py")
-    judged = ["common.scores" in (ROOT / f"mnist/{name}.py").read_text() for name in names]
+    given = {word.partition("=")[0] for words in flags.commands for word in words}
+    if refused := given & {"--evaluate", "--out", "--resume", "--seed"}:
+        parser.error(f"leave {', '.join(sorted(refused))} out of the commands")
+    scripts = [(ROOT / f"mnist/{name}.py").read_text(encoding="utf-8") for name in names]
+    judged = ["common.scores" in script for script in scripts]
     if any(judged) and not all(judged):
         parser.error("generated digits' distance cannot be compared with a classifier's accuracy")
-    runs = {flags.out / re.sub(r"[^\w.]+", "-", " ".join(words)): words for words in flags.commands}
+    runs = {flags.out / folder_name(words): words for words in flags.commands}
     if len(runs) < len(names):
-        parser.error("two commands are the same, or nearly so")
+        parser.error("two commands are the same")
     trials = [
         [Trial(words, seed, folder / f"seed-{seed}") for folder, words in runs.items()]
         for seed in range(flags.seeds)
@@ -73,10 +115,12 @@ def main(argv: list[str] | None = None) -> None:
     rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     with clear_errors("trials", "; the same command continues"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # torchrun ends processes so
+        for trial in (trial for row in trials for trial in row):
+            trial.check(flags.mixed)
         share = [trial for row in trials[rank::processes] for trial in row]
         run(share, flags.jobs, trials[0][0], all(judged))
         if rank == 0:
-            while not all(trial.figures().get("final") for row in trials for trial in row):
+            while not all(trial.finished() for row in trials for trial in row):
                 time.sleep(1)
             report(trials, flags.out, sys.argv[1:] if argv is None else argv)
 
@@ -88,28 +132,31 @@ def run(trials: list[Trial], jobs: int, first: Trial, judged: bool) -> None:
     """
     environment = {name: x for name, x in os.environ.items() if not TORCHRUN.fullmatch(name)}
     threads = ["--threads", "1"] if jobs * int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else []
-    waiting = [trial for trial in trials if not trial.figures().get("final")]
+    waiting = [trial for trial in trials if not trial.finished()]
     print(f"finished earlier: {len(trials) - len(waiting)} of {len(trials)} runs", file=sys.stderr)
     running = list[tuple[Trial, Popen[bytes]]]()
     try:
         while waiting or running:
-            if waiting and len(running) < jobs and (waiting[0] is first or first.figures()):
+            if waiting and len(running) < jobs and (waiting[0] is first or first.path.exists()):
                 trial = waiting.pop(0)
                 if judged:
                     judge = (ROOT / "mnist/out/conv.pt").read_bytes()
                     write_whole(trial.folder / "conv.pt", judge)
-                command = [sys.executable, str(ROOT / f"mnist/{trial.words[0]}.py")]
+                command = [sys.executable, str(trial.script)]
                 command += [*threads, *trial.words[1:], "--seed", str(trial.seed)]
-                command += ["--out", os.path.relpath(trial.folder), "--resume"]
-                child = Popen(command, env=environment, stdout=DEVNULL, stderr=PIPE)
+                command += ["--out", from_here(trial.folder), "--resume"]
+                trial.folder.mkdir(parents=True, exist_ok=True)
+                with open(trial.folder / ERRORS, "wb") as errors:
+                    child = Popen(command, env=environment, stdout=DEVNULL, stderr=errors)
                 running.append((trial, child))
             for trial, child in [pair for pair in running if pair[1].poll() is not None]:
-                name = f"{shlex.join(trial.words)}, seed {trial.seed}"
-                errors = child.communicate()[1].decode().splitlines()
-                if child.returncode:
-                    raise InputError(f"{name}: {errors[-1] if errors else 'ended by a signal'}")
                 running.remove((trial, child))
-                print(f"{name}: finished", file=sys.stderr)
+                if child.returncode:
+                    told = (trial.folder / ERRORS).read_text(errors="replace").splitlines()
+                    raise InputError(f"{trial}: {told[-1] if told else 'ended by a signal'}")
+                if not trial.finished():
+                    raise InputError(f"{trial}: ended without final figures")
+                print(f"{trial}: finished", file=sys.stderr)
             time.sleep(0.1)
     finally:
         for _, child in running:
@@ -119,13 +166,19 @@ def run(trials: list[Trial], jobs: int, first: Trial, judged: bool) -> None:
 
 def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
     """Print and save what finished trials, one row a seed, have shown."""
-    runs = [[trial.figures() for trial in row] for row in trials]
-    key, unit = ("accuracy", "%") if "accuracy" in runs[0][0]["final"] else ("distance", "")
+    runs = [[read_figures(trial.path) for trial in row] for row in trials]
+    key, unit = ("accuracy", "%") if "accuracy" in (runs[0][0].final or {}) else ("distance", "")
     results = dict[str, list[float]]()
     for trial, column in zip(trials[0], zip(*runs, strict=True), strict=True):
         name = shlex.join(trial.words)
-        results[name] = [run["final"][key] for run in column]
-        last = [run["epochs"][-1][key] for run in column]
+        finals = [run.final or {} for run in column]
+        if not all(key in final for final in finals):
+            raise InputError(f"{name}: a run has no {key}")
+        results[name] = [final[key] for final in finals]
+        last = [
+            (run.epochs or [{}])[-1].get(key, final[key])
+            for run, final in zip(column, finals, strict=True)
+        ]
         if last != results[name]:  # an average of weights: what the last weights alone gave
             results[f"{name} (last weights)"] = last
     names, columns, n = list(results), list(results.values()), len(trials)

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean, stdev
 from subprocess import PIPE
@@ -93,7 +95,59 @@ def test_a_failing_run_ends_the_trials_with_its_last_line(tmp_path: Path) -> Non
     assert last.startswith("trials: logit --limit 300 --lr 1e38, seed 0: logit: the loss")
 
 
-@pytest.mark.parametrize("flags", [["logits"], ["gan", "conv"], ["conv", "conv"]])
+@pytest.mark.parametrize(
+    ("change", "flags", "told"),
+    [
+        ({"script hash": "0"}, [], "mnist/logit.py has changed .* --mixed"),
+        ({"script hash": "0"}, ["--mixed"], None),
+        (
+            {"command": "python mnist/logit.py --lr 1 --seed 1 --out x"},
+            ["--mixed"],
+            "another command",
+        ),
+        (None, [], "damaged"),
+    ],
+)
+def test_runs_of_something_else_are_no_results(
+    change: dict[str, str] | None,
+    flags: list[str],
+    told: str | None,
+    study: tuple[Path, list[str]],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "study"
+    shutil.copytree(study[0], out)
+    path = out / "logit-limit-300-epochs-1/seed-1/logit.json"
+    text = path.read_text()
+    run = json.loads(text)
+    run["header"] |= change or {}
+    path.write_text(text[:100] if change is None else json.dumps(run))
+    with pytest.raises(SystemExit, match=f"^trials: .*{told}") if told else nullcontext():
+        trials.main([SHORT, "--seeds", "2", "--out", str(out), *flags])
+
+
+def test_a_loud_run_without_final_figures_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "ROOT", tmp_path)
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist/loud.py").write_text("import sys\nsys.stderr.write('x' * 200_000)")
+    with pytest.raises(SystemExit, match=r"^trials: loud, seed 0: .*final figures$"):
+        trials.main(["loud", "--out", str(tmp_path / "out")])
+
+
+def test_other_commands_have_other_folders() -> None:
+    commands = [["conv", "--data", path] for path in ("dd/a/b.npz", "dd/a-b.npz", "dd-a-b.npz")]
+    commands += [["conv"], ["conv", "--weights", "/".join(map(str, range(999)))]]
+    names = {trials.folder_name(words) for words in commands}
+    assert len(names) == len(commands) and max(map(len, names)) < 120 and "conv" in names
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["logits"], ["gan", "conv"], ["conv", "conv"]]
+    + [[f"logit {flag}"] for flag in ("--evaluate", "--seed 3", "--seed=3", "--resume", "--out .")],
+)
 def test_bad_arguments_start_nothing(flags: list[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         trials.main([*flags, "--out", str(tmp_path / "out")])
