@@ -1,6 +1,7 @@
 """One page of all runs: their figures, curves and pictures, beside the published ones.
 
-It reads the figures (NAME.json), logs and pictures in mnist/out/ and writes mnist/out/index.html.
+It reads the figures (NAME.json), logs and pictures in mnist/out/ and, after them, those of earlier
+runs in mnist/out/earlier/, and writes mnist/out/index.html.
 The page is a single file and works offline.
 
 python mnist/report.py
@@ -171,7 +172,7 @@ def section(number: int, run: Entry, published: list[Entry]) -> dict[str, Any]:
         "pictures": pictures,
         "nearest": nearest,
         "published": sorted(alike, key=lambda one: (one.header["epochs"], one.name)),
-        "log": log.read_text(encoding="utf-8") if log.exists() else "",
+        "log": log.read_text(encoding="utf-8", errors="replace") if log.exists() else "",
     }
 
 
@@ -188,6 +189,7 @@ def main(argv: list[str] | None = None) -> None:
         if not runs:
             raise InputError(f"no run in {shown(out)}; mnist/conv.py --epochs 1 makes one")
         runs.sort(key=lambda run: ([*ORDER, run.name].index(run.name), run.name))
+        runs += read_runs(out, "earlier/*/*.json")
         published = read_runs(RESULTS, "*/*.json")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         environment.filters["data_uri"] = data_uri
@@ -197,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
             written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             sections=[section(number, run, published) for number, run in enumerate(runs)],
         )
-        write_whole(out / "index.html", content.encode())
+        write_whole(out / "index.html", content.encode(errors="backslashreplace"))
         print(f"{shown(out / 'index.html')}, {len(content) / 1e6:.1f} MB")
 
 

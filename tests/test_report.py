@@ -34,6 +34,7 @@ def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(RESULTS / "conv/10-epochs-seed-1.json", folder / "my conv.json")
     for color, name in enumerate(("conv.png", "my conv.png")):
         Image.new("L", (4, 4), color).save(folder / name)
+    shutil.copytree(finished("logit"), folder / "earlier/logit-2026")
     (folder / "damaged.json").write_bytes((folder / "logit.json").read_bytes()[:100])
     (folder / "other.json").write_text("[1, 2]")
     (folder / "plain.json").write_text('{"header": {"name": "conv"}, "epochs": [], "final": null}')
@@ -83,7 +84,7 @@ def test_published_runs_of_the_same_script(sections: dict[str, str]) -> None:
 
 def test_all_is_in_the_page(out: Path, html: str, sections: dict[str, str]) -> None:
     links = dict(re.findall(r'<a href="#([\w-]+)">(.+?)</a>', html))
-    assert list(links.values()) == ["logit", "conv", "gan", "my conv"]
+    assert list(links.values()) == ["logit", "conv", "gan", "my conv", "earlier/logit-2026/logit"]
     names = re.findall(r' id="(.*?)"', html)
     assert len(names) == len(set(names)) and set(links) <= set(names)
     for address in re.findall(r'(?:src|href)="(.*?)"|url\((.*?)\)', html):
