@@ -66,18 +66,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises InputError if the file is damaged, not finite, or fits another network.
     """
     states = {
-        name.removeprefix("_orig_mod.").removeprefix("module."): tensor
+        str(name).removeprefix("_orig_mod.").removeprefix("module."): tensor
         for name, tensor in read(path).items()
     }
-    if not finite(states):
-        raise InputError(f"the weights in {path} are not finite: train anew")
     try:
+        whole = finite(states)
         unwrapped(model).load_state_dict(states)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:  # torch raises whatever a strange tensor leads it to
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} does not fit {type(unwrapped(model)).__name__}: {reason}"
         ) from None
+    if not whole:
+        raise InputError(f"the weights in {path} are not finite: train anew")
 
 
 def finite(states: Any) -> bool:
@@ -85,7 +86,7 @@ def finite(states: Any) -> bool:
     if isinstance(states, dict):
         return all(map(finite, states.values()))
     if isinstance(states, Tensor) and states.is_floating_point():
-        return bool(states.isfinite().all())
+        return bool((states.float() if states.itemsize == 1 else states).isfinite().all())
     return True
 
 

@@ -77,7 +77,7 @@ def file_hash(path: Path) -> str:
 
 def script_hash(script: Path) -> str:
     """Return a short hash of what a Python script does: comments and docstrings do not count."""
-    tree = ast.parse(script.read_bytes())
+    tree = ast.parse(script.read_bytes(), str(script))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):  # noqa: SIM102
             if ast.get_docstring(node) is not None:

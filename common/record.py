@@ -82,7 +82,8 @@ class Record:
     def save_log(self) -> None:
         """Write all lines to `NAME.log`, if the run has begun."""
         if self.started and self.writes:
-            write_whole(self.path(".log"), "".join(f"{line}\n" for line in self.lines).encode())
+            text = "".join(f"{line}\n" for line in self.lines)
+            write_whole(self.path(".log"), text.encode(errors="backslashreplace"))
 
     def save_figures(self, final: Mapping[str, Any] | None = None) -> None:
         """Write header, epochs and final figures, None while the run goes on, to `NAME.json`."""

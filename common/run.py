@@ -63,9 +63,10 @@ class Run(Record):
         )
         if precision == "float32" and self.device.type == "cuda" and torch.cuda.is_tf32_supported():
             precision = "float32 with TF32"
-        if flags.threads:
-            torch.set_num_threads(flags.threads)
-        torch.manual_seed(flags.seed)
+        with clear_errors(name):
+            if flags.threads:
+                torch.set_num_threads(flags.threads)
+            torch.manual_seed(flags.seed)
         torch.set_float32_matmul_precision("high")  # TF32 where the device has it
         torch.backends.cudnn.benchmark = True
         keep_freed_memory()

@@ -68,6 +68,10 @@ class Judge:
         self._layers = list(run.place(classifier, weights=None).eval())
         self._real, self.unit = moments(self._look(x_test)[0]), 1.0
         self.unit = self.rate(x_train)["distance"]
+        if not self.unit > 1e-6 * self._real[1].trace():
+            print(f"{run.name}: no scores: training and test images are the same", file=sys.stderr)
+            self._layers = []
+            return
         right = self.rate(x_test, y_test)["asked"]
         run.header["judge"] = (
             f"{shown(path)}, {right:.2f}% of the {run.header['test set']} read right;"
@@ -133,8 +137,9 @@ def finish_generator(
         run.save_weights(discriminator, ".discriminator.pt")
     pictures = [run.path(f"{epoch:02}.png") for epoch in range(1, run.flags.epochs + 1)]
     frames = [imageio.imread(path) for path in pictures if path.exists()]
-    gif = imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)  # 1,000 ms
-    write_whole(run.path(".gif"), gif)
+    if frames:  # someone may have deleted the pictures of a run that is resumed
+        gif = imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)  # ms
+        write_whole(run.path(".gif"), gif)
     names = f"{pictures[0].name} - {pictures[-1].name}, {run.name}.gif"
     run.log(f"\nGenerated digits in dir {shown(run.out)}, {names}")
     final |= {name: run.figures[-1][name] for name in SCORES if name in run.figures[-1]}

@@ -6,6 +6,7 @@ python mnist/draw.py --no-browser --port 8000    # prints its address
 
 import base64
 import json
+import re
 import sys
 import threading
 import webbrowser
@@ -18,6 +19,7 @@ import jinja2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
@@ -29,10 +31,12 @@ from common.errors import InputError, clear_errors
 from common.flags import script_parser
 from common.mnist import makegrid
 from common.pictures import decode
+from common.record import check_weights
 from mnist.cgan import Generator
-from mnist.predict import answers, load_classifiers
+from mnist.predict import Classifier, answers, load_classifiers
 
 LARGEST = 4 * 2**20  # bytes of a request
+PIXELS = 25_000_000  # of a picture
 POLICY = "default-src 'none'; img-src data:; connect-src 'self'"
 POLICY += "; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
 
@@ -41,16 +45,25 @@ class Server(ThreadingHTTPServer):
     """The page on 127.0.0.1, and the networks that answer it, one request at a time."""
 
     def __init__(self, port: int, out: Path) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
-        self.lock = threading.Lock()
+        try:
+            super().__init__(("127.0.0.1", port), Handler)
+        except OSError as error:
+            text = f"port {port} cannot be used: {error.strerror}; give --port another number"
+            raise InputError(text) from None
+        self.lock, self.classifiers = threading.Lock(), list[Classifier]()
+        self.generator: Generator | None = None
         try:
             self.classifiers = load_classifiers(out, torch.device("cpu"))
         except InputError as error:
             print(f"draw: {error}", file=sys.stderr)
-            self.classifiers = []
-        self.generator = Generator() if (out / "cgan.pt").exists() else None
-        if self.generator:
-            load_weights(self.generator, out / "cgan.pt")
+        try:
+            if (out / "cgan.pt").exists():
+                check_weights(out / "cgan.pt")
+                generator = Generator()
+                load_weights(generator, out / "cgan.pt")
+                self.generator = generator
+        except InputError as error:
+            print(f"draw: {error}", file=sys.stderr)
         template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
         self.page = jinja2.Template(template, autoescape=True).render(vars(self)).encode()
 
@@ -73,11 +86,18 @@ class Server(ThreadingHTTPServer):
         images = draw(self.generator, float32, latent, asked).squeeze(1).numpy()
         return {"picture": data_uri(makegrid(images, 1, len(asked)))}
 
+    def handle_error(self, *_: Any) -> None:
+        """Print an error of a request in one line, nothing if it is that the client has gone."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            print(f"draw: {type(error).__name__}: {error}", file=sys.stderr)
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers the requests of the page itself, and refuses others."""
 
     server: Server
+    timeout = 60  # seconds that a client may be silent
 
     def do_GET(self) -> None:
         if self.is_ours():
@@ -86,22 +106,27 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self.is_ours():
             return
-        length = int(self.headers.get("Content-Length") or 0)
-        # A browser takes no answer before it has sent everything.
-        body = b"".join(self.rfile.read(min(2**20, length - i)) for i in range(0, length, 2**20))
+        given = self.headers.get("Content-Length", "")
+        length = int(given) if re.fullmatch("[0-9]{1,15}", given) else 0
+        if length > LARGEST:
+            self.refuse(413, "the picture is larger than 4 MB")
+            sent = min(length, 16 * LARGEST)  # a client may take no answer before it has sent all
+            for i in range(0, sent, 2**16):
+                self.rfile.read(min(2**16, sent - i))
+            return
+        body = self.rfile.read(length)
         try:
-            if length > LARGEST:
-                raise InputError("the picture is larger than 4 MB")
             with self.server.lock:
                 found = self.server.read(body) if self.path == "/read" else self.server.draw(body)
             self.reply(200, "application/json", json.dumps(found).encode())
-        except InputError as error:
-            self.refuse(413 if length > LARGEST else 400, str(error))
+        except (InputError, MemoryError) as error:
+            self.refuse(400, str(error))
 
     def is_ours(self) -> bool:
         """Return whether the page itself sends the request; otherwise refuse it."""
         host, origin = self.headers.get("Host"), self.headers.get("Origin")
-        address = f"127.0.0.1:{self.server.server_port}"
+        port = self.server.server_port
+        address = "127.0.0.1" if port == 80 else f"127.0.0.1:{port}"  # as browsers write it
         if host == address and origin in (None, f"http://{address}"):
             return True
         self.refuse(403, "only this page itself may ask")
@@ -113,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", POLICY)
         self.end_headers()
         self.wfile.write(body)
@@ -132,6 +158,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, metavar="N", help="default: a free port")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     flags = parser.parse_args(argv)
+    if not 0 <= flags.port < 2**16:
+        parser.error("--port is a number of 0 to 65535")
+    Image.MAX_IMAGE_PIXELS = PIXELS // 2  # Pillow refuses more than twice as many, unread
     with clear_errors("draw"), Server(flags.port, flags.out) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         print(f"{address}  Ctrl-C ends it", flush=True)

@@ -30,9 +30,10 @@ from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import positive, script_parser, shown
 from common.mnist import makegrid
-from common.record import Record
+from common.record import Record, check_weights
 from mnist import cgan, flow, gan
 
+MOST = 1_000_000  # digits at once: 2 GB of memory
 # The class of each network, its latent vectors' shape, and whether it is told the digits.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
     "cgan": (cgan.Generator, (100, 1, 1), True),
@@ -57,6 +58,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"{flags.network} needs digits to draw, for instance 2026")
     elif flags.digits:
         parser.error(f"{flags.network} cannot be told what to draw: leave out {flags.digits}")
+    if (len(flags.digits) or 1) * flags.count > MOST:
+        parser.error(f"more than {MOST:,} digits: give a lower --count")
     return flags
 
 
@@ -83,6 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         if not path.exists():
             raise InputError(f"no {shown(path)}: mnist/{flags.network}.py trains it")
         generator = kind()
+        check_weights(path)
         load_weights(generator, path)
         torch.manual_seed(seed)  # after the network, whose first weights are random numbers, too
         digits = [int(digit) for digit in flags.digits * flags.count]

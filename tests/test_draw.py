@@ -1,19 +1,24 @@
 """The page to draw on, in a browser, and the requests that it refuses."""
 
 import http.client
+import io
 import json
 import math
 import re
 import signal
+import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from mnist.draw import Server, main
 from tests.conftest import resize, start_script
 
 Point = tuple[float, float]
@@ -29,6 +34,15 @@ def port(trained_conv: Path) -> Iterator[int]:
         yield int(found[1])
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
+        assert process.stderr and process.stderr.read() == "\ndraw: stopped\n"
+
+
+@cache
+def large_picture() -> bytes:
+    """A PNG of 13,000 x 13,000 pixels."""
+    file = io.BytesIO()
+    Image.new("1", (13_000, 13_000)).save(file, "png")
+    return file.getvalue()
 
 
 def ask(port: int, method: str, body: bytes = b"", **headers: str) -> tuple[int, str]:
@@ -44,7 +58,10 @@ def ask(port: int, method: str, body: bytes = b"", **headers: str) -> tuple[int,
         (403, "GET", b"", {"Host": "example.org"}),
         (403, "POST", b"", {"Origin": "http://example.org"}),
         (413, "POST", bytes(4 * 2**20 + 1), {}),
+        (413, "POST", b"", {"Content-Length": "1500000000"}),
         (400, "POST", b"no picture", {}),
+        (400, "POST", b"", {"Content-Length": "abc"}),
+        (400, "POST", large_picture(), {}),
     ],
 )
 def test_refused_with_a_line_and_goes_on(
@@ -53,6 +70,21 @@ def test_refused_with_a_line_and_goes_on(
     found, content = ask(port, method, body, **headers)
     assert found == status and "\n" not in json.loads(content)["error"]
     assert ask(port, "GET")[0] == 200
+
+
+def test_port_80_is_not_in_the_host(tmp_path: Path) -> None:
+    with Server(0, tmp_path) as server:
+        port, server.server_port = server.server_port, 80
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert ask(port, "GET", Host="127.0.0.1")[0] == 200
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("port", "told"), [("70000", "2"), ("-1", "2"), ("0", "port .* cannot")])
+def test_a_port_that_cannot_be_used(port: str, told: str, tmp_path: Path) -> None:
+    with Server(0, tmp_path) as first, pytest.raises(SystemExit, match=told):
+        port = str(first.server_port) if port == "0" else port
+        main(["--no-browser", "--port", port, "--out", str(tmp_path)])
 
 
 def stroke(browser: webdriver.Chrome, points: list[Point]) -> None:

@@ -1,16 +1,24 @@
 """Files and flags that would mislead a tool, or break it for all the others."""
 
+import io
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 
-from common.mnist import MNIST_HASH
-from mnist import predict
-from tests.conftest import ROOT, Finished
+from common.mnist import MNIST_HASH, mnist
+from mnist import predict, report
+from mnist.conv import ConvNet
+from tests.conftest import ROOT, Finished, Train, call_main, figures
 from tests.test_predict import change, save_digit
 
 Changes = Mapping[str, object]
@@ -106,3 +114,79 @@ def test_a_table_is_written_over_nothing_but_a_table(
     assert file.read_bytes() == content
     for _ in range(2):
         predict.main([*flags, str(tmp_path / "table.csv")])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: 255 - x,
+        lambda x: np.float32(x),
+        lambda x: np.float32(x) / 127.5 - 1,
+        lambda x: (100 - np.float32(x)) / 50,
+    ],
+    ids=["dark on light", "floats of 0 to 255", "floats of -1 to 1", "dark on light, standardized"],
+)
+def test_digits_are_fed_as_what_a_network_was_trained_on(
+    made: Callable[[NDArray[np.uint8]], NDArray[Any]],
+    few_digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A network that reads its own test images right reads the same digits on paper."""
+    x_train, y_train, _, _ = mnist(few_digits).values()
+    x, y = made(x_train), y_train
+    np.savez(tmp_path / "made.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    flags = ["--data", tmp_path / "made.npz", "--lr", "0.01", "--epochs", "20", "--out", tmp_path]
+    call_main("logit", *flags)
+    files = [tmp_path / f"{number}.png" for number in range(9)]
+    for file, image in zip(files, x_train, strict=False):
+        Image.fromarray(255 - image).resize((112, 112)).save(file)
+    capsys.readouterr()
+    predict.main([*map(str, files), "--device", "cpu", "--out", str(tmp_path)])
+    found = re.findall(r"^  logit +(\d)", capsys.readouterr().out, re.MULTILINE)
+    assert sum(a == str(b) for a, b in zip(found, y, strict=False)) >= 8
+
+
+@pytest.mark.parametrize("flags", [["--seed", 2**64], ["--threads", 2**31]])
+def test_numbers_that_torch_cannot_take(flags: list[object], train: Train) -> None:
+    assert re.match("logit: .*verflow", str(train("logit", *flags)))
+
+
+def test_what_an_encoding_lacks_is_printed_as_codes(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", output)
+    out = tmp_path / "\u0446\u0438\u0444\u0440\u044b"
+    out.mkdir()
+    put(finished("logit") / "logit.pt", out, "logit")
+    report.main(["--out", str(out)])
+    output.seek(0)
+    assert r"\u0446\u0438\u0444\u0440\u044b" in output.read()
+
+
+def test_a_gan_without_scores_and_pictures(
+    few_digits: Path, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The test images are those that it trains on, and someone deletes its pictures."""
+    x, y, _, _ = mnist(few_digits).values()
+    np.savez(tmp_path / "same.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    torch.save(ConvNet().state_dict(), tmp_path / "conv.pt")
+    flags = ["--epochs", 1, "--limit", 60, "--data", tmp_path / "same.npz"]
+    (tmp_path / "gan.gif").mkdir()  # it stops before its end
+    assert "gan.gif" in str(train("gan", *flags))
+    assert capsys.readouterr().err.count("gan: no scores: ") == 1
+    (tmp_path / "gan.gif").rmdir()
+    (tmp_path / "gan01.png").unlink()
+    assert train("gan", *flags, "--resume") is None
+    assert figures(tmp_path, "gan")["final"].keys() & {"distance", "rarest"} == set()
+
+
+@pytest.mark.parametrize("kind", ["numbers", "float8"])
+def test_strange_weights(kind: str, finished: Finished, train: Train, tmp_path: Path) -> None:
+    states = torch.load(finished("logit") / "logit.pt").values()
+    names = [0, 1] if kind == "numbers" else ["1.weight", "1.bias"]
+    pairs = zip(names, (tensor.to(torch.float8_e4m3fn) for tensor in states), strict=True)
+    torch.save(dict(pairs), tmp_path / "strange.pt")
+    told = train("logit", "--evaluate", "--weights", tmp_path / "strange.pt")
+    assert "does not fit" in str(told) if kind == "numbers" else told is None

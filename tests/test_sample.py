@@ -87,6 +87,7 @@ def test_a_gan_without_classes(out: Path) -> None:
         (["7", "--network", "gan"], "2"),
         (["7", "--pictures", "."], r"sample: \. is not empty"),
         (["7"], "sample: .*cgan.pt"),
+        (["7", "--count", "100000000000"], "2"),
     ],
 )
 def test_what_cannot_be_drawn(flags: list[str], told: str, out: Path) -> None:
