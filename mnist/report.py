@@ -30,7 +30,19 @@ from common.record import read_figures
 
 RESULTS = ROOT / "mnist/results"
 ORDER = [
-    *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct", "resnet"),
+    *(
+        "logit",
+        "linear",
+        "fast",
+        "conv",
+        "swa",
+        "simple",
+        "wsimple",
+        "lstm",
+        "cct",
+        "resnet",
+        "parallel",
+    ),
     *("gan", "cgan", "flow"),
 ]
 FIGURES = {  # titles and formats by name, the most telling first
