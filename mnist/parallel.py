@@ -35,8 +35,8 @@ from common.errors import InputError
 from common.flags import parse_flags
 from common.run import Run
 
-# What must be the same in all processes.
-SAME = ("images", "tested", "classes", "epochs", "batch_size", "lr", "seed", "precision")
+# What must be the same in all processes, beside the data.
+SAME = ("images", "tested", "epochs", "batch_size", "lr", "seed", "precision")
 
 
 class ConvNet(nn.Sequential):
@@ -82,16 +82,19 @@ def main(argv: list[str] | None = None) -> None:
         model = run.place(ConvNet())
         parallel = DistributedDataParallel(model)  # all begin with the weights of process 0
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.05, fused=True)
-        # OneCycleLR also cycles AdamW's first beta; of 5 steps in all it would divide by zero.
+        # 6 steps at least: of 5, the rise would take 0.2 * 5 - 1 = 0, by which OneCycleLR divides.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 6), pct_start=0.2)
         reach = min(2, flags.epochs // 5)  # pixels: the longer a run, the more variety it needs
         seeds = torch.randint(2**62, (flags.epochs,)).tolist()  # the same in all processes
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
             found: list[Any] = [None] * processes
-            dist.all_gather_object(found, (epoch, [run.header[name] for name in SAME]))
+            settings = [epoch, run.header["data"]["hash"], *(run.header[name] for name in SAME)]
+            dist.all_gather_object(found, settings)
             if any(one != found[0] for one in found):
-                raise InputError("the processes have different data, or different folders --out")
+                raise InputError(
+                    "the processes differ in data, flags or checkpoint: give all the same"
+                )
             lr = optimizer.param_groups[0]["lr"]
             generator = torch.Generator().manual_seed(seeds[epoch - 1])
             order = torch.randperm(len(x_train), generator=generator)  # the same in all processes
