@@ -30,20 +30,8 @@ from common.record import read_figures
 
 RESULTS = ROOT / "mnist/results"
 ORDER = [
-    *(
-        "logit",
-        "linear",
-        "fast",
-        "conv",
-        "swa",
-        "simple",
-        "wsimple",
-        "lstm",
-        "cct",
-        "resnet",
-        "parallel",
-    ),
-    *("gan", "cgan", "flow"),
+    *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct", "resnet"),
+    *("parallel", "gan", "cgan", "flow"),
 ]
 FIGURES = {  # titles and formats by name, the most telling first
     "accuracy": ("test accuracy", "{:.2f}%"),
