@@ -39,7 +39,7 @@ def alone(script: Path, few_digits: Path) -> Path:
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_are_as_one(processes: int, script: Path, alone: Path, few_digits: Path) -> None:
     out, log = train(script, few_digits, *TORCHRUN, str(processes))
-    assert log.count("command: ") == (2 if processes == 2 else 1)  # the log so far was repeated
+    assert log.count("command: ") > (processes == 2)  # after the kill, the log so far was repeated
     assert not (out / "earlier").exists()  # it went on, and did not begin anew
     ours, theirs = (torch.load(folder / "parallel.pt") for folder in (out, alone))
     for name, tensor in theirs.items():
