@@ -31,7 +31,7 @@ from common.record import read_figures
 RESULTS = ROOT / "mnist/results"
 ORDER = [
     *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct", "resnet"),
-    *("gan", "cgan", "flow"),
+    *("parallel", "gan", "cgan", "flow"),
 ]
 FIGURES = {  # titles and formats by name, the most telling first
     "accuracy": ("test accuracy", "{:.2f}%"),

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         recent = get_ema_multi_avg_fn(max(0, 1 - 16 / run.steps))  # mostly the last sixteenth
         mean = AveragedModel(model, multi_avg_fn=recent, use_buffers=True)
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.1, fused=True)
-        # OneCycleLR also cycles AdamW's first beta; of 5 steps in all it would divide by zero.
+        # 6 steps at least: of 5, the rise would take 0.2 * 5 - 1 = 0, by which OneCycleLR divides.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 6), pct_start=0.2)
 
         for epoch in run.epochs(model=model, mean=mean, optimizer=optimizer, schedule=schedule):

@@ -39,6 +39,7 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
     "wsimple": ["--epochs", "5", "--limit", "20", "--batch-size", "10"],
     "lstm": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
     "cct": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
+    "parallel": ["--epochs", "4", "--limit", "240", "--batch-size", "20"],
     "resnet": ["--epochs", "3", "--limit", "80", "--batch-size", "20"],
     "gan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],  # and a last batch of one
     "cgan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],

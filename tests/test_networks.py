@@ -11,7 +11,7 @@ from torch import nn
 from common.augment import distorted, shifted
 from common.batches import batches, pixels, scaled
 from common.dropout import Dropout
-from mnist import cgan, conv, gan, lstm, plain, simple, swa, wsimple
+from mnist import cgan, conv, gan, lstm, parallel, plain, simple, swa, wsimple
 from tests.conftest import SHORT
 
 SCRIPTS = [importlib.import_module(f"mnist.{name}") for name in SHORT]
@@ -63,8 +63,9 @@ def test_logits_leave_discriminators_in_float32(script: ModuleType) -> None:
 
 
 def test_copies_are_the_same() -> None:
-    """Scripts are complete, so that swa and wsimple have a network of their own."""
+    """Scripts are complete, so that swa, parallel and wsimple have a network of their own."""
     assert inspect.getsource(conv.ConvNet) == inspect.getsource(swa.ConvNet)
+    assert inspect.getsource(conv.ConvNet) == inspect.getsource(parallel.ConvNet)
     assert inspect.getsource(simple.SimpNet) == inspect.getsource(wsimple.SimpNet)
     assert simple.LAYERS == wsimple.LAYERS
 
