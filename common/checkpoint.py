@@ -13,6 +13,21 @@ from torch.optim.swa_utils import AveragedModel
 from common.errors import DIVERGED, InputError
 from common.files import write_whole
 
+# What must be the same in the headers of a run and of its continuation.
+FIXED = [
+    "data",
+    "test set",
+    "images",
+    "tested",
+    "weights",
+    "device",
+    "threads",
+    "precision",
+    "judge",
+]
+FIXED += ["epochs", "batch_size", "lr", "seed"]
+FIXED += ("device", "threads", "precision", "judge")
+
 
 def save(path: Path, states: Mapping[str, Any]) -> None:
     """Write a dictionary as torch.save does, whole or not at all."""
@@ -29,24 +44,6 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load raises whatever a damaged file leads it to
         kind = type(error).__name__
         raise InputError(f"{path} is damaged, or no state dict ({kind}): train anew") from None
-
-
-# What must be the same for a run to be resumed: names in the header, and what the user calls them.
-FIXED = {
-    "data": "other data",
-    "test set": "another --validate",
-    "images": "another --limit",
-    "tested": "another --limit",
-    "epochs": "another --epochs",
-    "batch_size": "another --batch-size",
-    "lr": "another --lr",
-    "seed": "another --seed",
-    "weights": "other --weights",
-    "device": "another device",
-    "threads": "other --threads",
-    "precision": "another --precision",
-    "judge": "another judge",
-}
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -132,10 +129,10 @@ def names_in(state: Mapping[str, Any]) -> list[Any]:
 
 def check_settings(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Raise InputError if the header in a file is that of a run with other settings than ours."""
-    for name, called in FIXED.items():
-        values = [header.get(name) for header in (theirs, ours)]
+    for name in FIXED:
+        then, now = theirs.get(name), ours.get(name)
         if name == "data":  # the same data may be elsewhere
-            values = [(data or {}).get("hash") for data in values]
-        if values[0] != values[1]:
+            then, now = ((data or {}).get("hash") for data in (then, now))
+        if then != now:
             hint = "give the same flags, or leave out --resume"
-            raise InputError(f"{path} belongs to a run with {called}: {hint}")
+            raise InputError(f"{path} belongs to a run with {name} {then}, not {now}: {hint}")

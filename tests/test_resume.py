@@ -119,9 +119,9 @@ def test_a_run_of_other_settings(
         unfinished("logit")
     before = files_in(tmp_path)
     for flag, value, told in (
-        ("--lr", "0.5", "--lr"),
-        ("--limit", "499", "--limit"),
-        ("--data", ROOT / "mnist/data", "data"),
+        ("--lr", "0.5", "lr 0.1, not 0.5:"),
+        ("--seed", "1", "seed 0, not 1:"),
+        ("--data", ROOT / "mnist/data", "with data "),
     ):
         line = str(train("logit", *SHORT["logit"], "--resume", flag, value))
         assert line.startswith(f"logit: {tmp_path / 'logit'}{ending} ") and told in line
