@@ -98,7 +98,7 @@ def load(
         raise MisfitError(f"{place}: images are {found}, the network takes {shape}")
     low, high = _range(place, parts[0], parts[2])
     border, border_test = map(_border, parts[::2])
-    if abs(border - border_test) > (high - low) / 2:
+    if abs(border - border_test) > 0.5:
         way = "; --ink brings pictures to one form" if kind == "pictures" else ""
         only = "training" if border < border_test else "test"
         print(f"warning: {place}: only the {only} images are light on dark{way}", file=sys.stderr)
@@ -111,7 +111,7 @@ def load(
         "dtype": parts[0].dtype.name,
         "low": low,
         "high": high,
-        "dark": border < (low + high) / 2,
+        "dark": border < 0.5,
         "left out": left_out,
         "notes": notes,
     }
@@ -283,9 +283,10 @@ def _channels_first(images: Array) -> Array:
 
 
 def _border(images: Array) -> float:
-    """Return the median of the pixels at the border of images, (n, c, h, w), of at most 1,000."""
-    some = images[:1000]
-    return float(np.median(np.append(some[:, :, [0, -1]], some[..., [0, -1]])))
+    """Return the median at the border of images, (n, c, h, w), from 0, their lowest pixel, to 1."""
+    low, high, some = float(images.min()), float(images.max()), images[:1000]
+    median = float(np.median(np.append(some[:, :, [0, -1]], some[..., [0, -1]])))
+    return (median - low) / ((high - low) or 1)
 
 
 def _range(place: Path, *images: Array) -> tuple[float, float]:

@@ -313,10 +313,7 @@ def test_what_does_not_fit(tmp_path: Path, data: Arrays, both_sides: list[str]) 
     [
         ((X / 1.0, Y, X_TEST / 1.0, Y_TEST), "of 0 to 255"),
         ((X / 255, Y, X_TEST / 127.5 - 1, Y_TEST), "x_test is float32 of -1 to 1"),
-        (
-            (mnist()["x"], mnist()["y"], 255 - mnist()["X"], mnist()["Y"]),
-            "only the training images",
-        ),
+        ((INK, Y, 255 - INK[:10], Y_TEST), "only the training images"),
         ((X, Y, X_TEST[:9], Y_TEST[:9]), "no test image of 9"),
         ((X[:9], Y[:9], X_TEST, Y_TEST), "no training image of 9"),
     ],
