@@ -279,6 +279,7 @@ def test_arrays_in_a_program(kind: Any, dtype: Any, shape: tuple[int, ...]) -> N
 
 
 X, Y, X_TEST, Y_TEST = small()
+INK = np.pad(X[:, 4:-4, 4:-4], ((0, 0), (4, 4), (4, 4)))  # on black
 
 
 @pytest.mark.parametrize(
@@ -312,6 +313,7 @@ def test_what_does_not_fit(tmp_path: Path, data: Arrays, both_sides: list[str]) 
     [
         ((X / 1.0, Y, X_TEST / 1.0, Y_TEST), "of 0 to 255"),
         ((X / 255, Y, X_TEST / 127.5 - 1, Y_TEST), "x_test is float32 of -1 to 1"),
+        ((INK, Y, 255 - INK[:10], Y_TEST), "only the training images"),
         ((X, Y, X_TEST[:9], Y_TEST[:9]), "no test image of 9"),
         ((X[:9], Y[:9], X_TEST, Y_TEST), "no training image of 9"),
     ],
