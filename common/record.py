@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
@@ -147,9 +147,8 @@ class Record:
         except (InputError, KeyError, OSError):
             date = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(file.stat().st_mtime))
         name = f"{self.name}-{'-'.join(re.findall(r'[0-9]+', date))}"
-        folders = (
-            self.out / "earlier" / f"{name}{end}" for end in ("", *map("_{}".format, count(2)))
-        )
+        ends = chain([""], map("_{}".format, count(2)))
+        folders = (self.out / "earlier" / f"{name}{end}" for end in ends)
         # One that has figures is a complete one of the same second.
         return next(folder for folder in folders if not (folder / f"{self.name}.json").exists())
 
