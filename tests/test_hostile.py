@@ -22,7 +22,6 @@ from common.errors import clear_errors
 from common.mnist import MNIST_HASH, mnist
 from common.pictures import read_digit
 from mnist import predict, report
-from mnist.conv import ConvNet
 from tests.conftest import ROOT, Finished, Train, call_main, figures
 from tests.test_predict import change, save_digit
 
@@ -170,17 +169,33 @@ def test_what_an_encoding_lacks_is_printed_as_codes(
     assert r"\u0446\u0438\u0444\u0440\u044b" in output.read()
 
 
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda x: x, "training and test images are the same"),
+        (np.float32, "generators draw -1 to 1"),
+        (lambda x: 255 - x, "was trained on uint8 of 0 to 255, light on dark"),
+    ],
+)
 def test_a_gan_without_scores_and_pictures(
-    few_digits: Path, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Callable[[NDArray[np.uint8]], NDArray[Any]],
+    why: str,
+    finished: Finished,
+    train: Train,
+    few_digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The test images are those that it trains on, and someone deletes its pictures."""
+    """Nothing can be said of its digits, and someone deletes its pictures."""
     x, y, _, _ = mnist(few_digits).values()
+    x = made(x)
     np.savez(tmp_path / "same.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    torch.save(ConvNet().state_dict(), tmp_path / "conv.pt")
+    put(finished("conv") / "conv.pt", tmp_path, "conv")
     flags = ["--epochs", 1, "--limit", 60, "--data", tmp_path / "same.npz"]
     (tmp_path / "gan.gif").mkdir()  # it stops before its end
+    capsys.readouterr()
     assert "gan.gif" in str(train("gan", *flags))
-    assert capsys.readouterr().err.count("gan: no scores: ") == 1
+    assert re.findall(f"^gan: no scores.*{why}", capsys.readouterr().err, re.MULTILINE)
     (tmp_path / "gan.gif").rmdir()
     (tmp_path / "gan01.png").unlink()
     assert train("gan", *flags, "--resume") is None
