@@ -195,7 +195,7 @@ def _read_npz(path: Path) -> list[Array]:
         if isinstance(file, np.ndarray):
             raise ValueError("it is an .npy file")
         with file:
-            return [file[name] for name in NAMES]
+            return [np.atleast_1d(file[name]) for name in NAMES]  # bytes, if damaged
     except OSError:
         raise
     except Exception as error:  # numpy raises whatever a damaged file leads it to

@@ -39,7 +39,7 @@ def clear_errors(program: str, go_on: str = "") -> Iterator[None]:
         place = f"{error.filename}: " if error.filename else ""
         raise SystemExit(f"{program}: {place}{error.strerror or error}") from None
     except InputError as error:
-        raise SystemExit(f"{program}: {error}") from None
+        raise SystemExit(f"{program}: {error}".replace("\n", " ")) from None
     except Exception as error:
         if not (isinstance(error, BEYOND) or TORCH.search(str(error))):
             raise

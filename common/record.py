@@ -182,12 +182,12 @@ FINAL: dict[str, Any] = {
 def read_figures(path: Path) -> Figures:
     """Return what `save_figures` has written, of any version; InputError if it is something else.
 
-    All that HEADER names is in the header of a script's run.
+    All that HEADER names is in the header of a script's run, and the seconds are in the final ones.
     """
     try:
         run = Figures(**json.loads(path.read_bytes()))
         fits = _fits(run.header, HEADER | OTHERS) and _fits(run.epochs, list[dict[str, float]])
-        fits &= run.final is None or _fits(run.final, FINAL)
+        fits &= run.final is None or ("seconds" in run.final and _fits(run.final, FINAL))
         fits &= "script" not in run.header or run.header.keys() >= HEADER.keys()
         fits &= all(_fits(row["epoch"], int) for row in run.epochs)
     except (KeyError, RecursionError, TypeError, ValueError):

@@ -1,6 +1,7 @@
 """Scores of generated digits by a trained classifier, and the end of a generator's run."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import imageio.v3 as imageio
@@ -13,6 +14,7 @@ from common.errors import InputError
 from common.files import write_whole
 from common.flags import shown
 from common.mnist import makegrid
+from common.record import read_figures
 from common.run import Run
 
 # Each score's title and unit.
@@ -59,6 +61,12 @@ class Judge:
         try:
             with torch.random.fork_rng([]):  # the run is the same with a judge and without
                 classifier = kind()
+            data, figures = run.header["data"], path.with_suffix(".json")
+            if data["dtype"] != "uint8" and max(-data["low"], data["high"]) > 1.01:
+                raise InputError(f"the images are {form(data)}, and generators draw -1 to 1")
+            trained = read_figures(figures).header.get("data") if figures.exists() else None
+            if trained and form(trained) != form(data):
+                raise InputError(f"{shown(path)} was trained on {form(trained)}, not {form(data)}")
             load_weights(classifier, path)
             classifier.eval()(scaled(x_test[:1].cpu()))  # a misfit is found here
         except (OSError, InputError, RuntimeError) as error:  # torch's, if the shape does not fit
@@ -112,6 +120,13 @@ class Judge:
         texts = [f"{SCORES[name][0]}: {x:.2f}{SCORES[name][1]}" for name, x in scores.items()]
         self._run.log(" " * 10 + "  ".join(texts), **scores)
         return scores
+
+
+def form(data: Mapping[str, Any]) -> str:
+    """Return what a header says of images: `float32 of -1 to 1, light on dark`."""
+    low, high = (f"{round(data[name])}" for name in ("low", "high"))
+    ends = "0 to 255" if data["dtype"] == "uint8" else f"{low} to {high}"
+    return f"{data['dtype']} of {ends}, {'light on dark' if data['dark'] else 'dark on light'}"
 
 
 def finish_generator(

@@ -18,6 +18,7 @@ import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
 from subprocess import DEVNULL, Popen
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
     sys.exit(f"{__file__} needs the folder {sys.path[0]}/common: copy it there, too")
 
+from common.data import load
 from common.errors import InputError, clear_errors
 from common.files import script_hash, write_whole
 from common.flags import ROOT, from_here, positive, shown
@@ -62,20 +64,40 @@ class Trial(NamedTuple):
         return self.path.exists() and read_figures(self.path).final is not None
 
     def check(self, mixed: bool) -> None:
-        """Raise InputError if the folder has a run of another command or, unless mixed, script."""
+        """Raise InputError if the folder has the run of another command.
+
+        Or, unless mixed, of another version of the script, or on other data.
+        """
         if not self.path.exists():
             return
-        run = read_figures(self.path)
-        given, place = (
-            [*self.words[1:], "--seed", str(self.seed), "--out"],
-            shown(self.folder.parent),
-        )
+        header, place = read_figures(self.path).header, shown(self.folder.parent)
+        given = [*self.words[1:], "--seed", str(self.seed), "--out"]
         commands = [["python", shown(self.script), *x, *given] for x in ([], ["--threads", "1"])]
-        if not run.header["command"].startswith(tuple(f"{shlex.join(x)} " for x in commands)):
+        if not header["command"].startswith(tuple(f"{shlex.join(x)} " for x in commands)):
             raise InputError(f"{self}: {place} has the run of another command; move it elsewhere")
-        if not mixed and run.header.get("script hash") != script_hash(self.script):
-            text = f"{shown(self.script)} has changed since this run; move {place} elsewhere"
-            raise InputError(f"{self}: {text} to start anew, or give --mixed to go on all the same")
+        data, changed = header.get("data") or {}, None
+        if header.get("script hash") != script_hash(self.script):
+            changed = shown(self.script)
+        elif data.get("path") != "arrays":  # which are the script's own
+            form = tuple(header["shape"]), len(header["classes"])
+            if data.get("hash") != data_hash(shlex.join(self.words), *form):
+                changed = f"the data, {data.get('path')},"
+        if changed and not mixed:
+            text = f"{changed} has changed since this run; move {place} elsewhere to start anew"
+            raise InputError(f"{self}: {text}, or give --mixed to go on all the same")
+
+
+@cache
+def data_hash(command: str, shape: tuple[int, int, int], classes: int) -> str:
+    """Return the hash of the data that a command reads, as the header of its run has it."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--data", type=Path, default=ROOT / "mnist/data")
+    parser.add_argument("--limit", type=int)
+    for switch in ("--validate", "--ink"):
+        parser.add_argument(switch, action="store_true")
+    flags = parser.parse_known_args(shlex.split(command))[0]
+    found = load(flags.data, shape, classes, flags.limit, flags.validate, flags.ink)
+    return str(found.about["hash"])
 
 
 def folder_name(words: list[str]) -> str:
@@ -93,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--seeds", type=count, default=3, metavar="N", help="seeds from 0 on (default: 3)")
     add("--jobs", type=count, default=1, metavar="N", help="parallel runs (default: 1)")
     add("--out", type=Path, default=out, metavar="DIR", help="folder for runs and results")
-    add("--mixed", action="store_true", help="keep runs of other versions of a script, too")
+    add("--mixed", action="store_true", help="keep runs of an older script, or of other data")
     flags = parser.parse_args(argv)
     names = [words[0] if words else "" for words in flags.commands]
     if missing := [name for name in names if not (ROOT / f"mnist/{name}.py").exists()]:

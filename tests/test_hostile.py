@@ -1,6 +1,7 @@
 """Files and flags that would mislead a tool, or break it for all the others."""
 
 import io
+import random
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -15,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.data import load
+from common.errors import clear_errors
 from common.mnist import MNIST_HASH, mnist
+from common.pictures import read_digit
 from mnist import predict, report
-from mnist.conv import ConvNet
 from tests.conftest import ROOT, Finished, Train, call_main, figures
 from tests.test_predict import change, save_digit
 
@@ -120,11 +124,9 @@ def test_a_table_is_written_over_nothing_but_a_table(
     "made",
     [
         lambda x: 255 - x,
-        lambda x: np.float32(x),
-        lambda x: np.float32(x) / 127.5 - 1,
         lambda x: (100 - np.float32(x)) / 50,
     ],
-    ids=["dark on light", "floats of 0 to 255", "floats of -1 to 1", "dark on light, standardized"],
+    ids=["dark on light", "dark on light, standardized"],
 )
 def test_digits_are_fed_as_what_a_network_was_trained_on(
     made: Callable[[NDArray[np.uint8]], NDArray[Any]],
@@ -165,17 +167,33 @@ def test_what_an_encoding_lacks_is_printed_as_codes(
     assert r"\u0446\u0438\u0444\u0440\u044b" in output.read()
 
 
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda x: x, "training and test images are the same"),
+        (np.float32, "generators draw -1 to 1"),
+        (lambda x: 255 - x, "was trained on uint8 of 0 to 255, light on dark"),
+    ],
+)
 def test_a_gan_without_scores_and_pictures(
-    few_digits: Path, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Callable[[NDArray[np.uint8]], NDArray[Any]],
+    why: str,
+    finished: Finished,
+    train: Train,
+    few_digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The test images are those that it trains on, and someone deletes its pictures."""
+    """Nothing can be said of its digits, and someone deletes its pictures."""
     x, y, _, _ = mnist(few_digits).values()
+    x = made(x)
     np.savez(tmp_path / "same.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    torch.save(ConvNet().state_dict(), tmp_path / "conv.pt")
+    put(finished("conv") / "conv.pt", tmp_path, "conv")
     flags = ["--epochs", 1, "--limit", 60, "--data", tmp_path / "same.npz"]
     (tmp_path / "gan.gif").mkdir()  # it stops before its end
+    capsys.readouterr()
     assert "gan.gif" in str(train("gan", *flags))
-    assert capsys.readouterr().err.count("gan: no scores: ") == 1
+    assert re.findall(f"^gan: no scores.*{why}", capsys.readouterr().err, re.MULTILINE)
     (tmp_path / "gan.gif").rmdir()
     (tmp_path / "gan01.png").unlink()
     assert train("gan", *flags, "--resume") is None
@@ -190,3 +208,55 @@ def test_strange_weights(kind: str, finished: Finished, train: Train, tmp_path: 
     torch.save(dict(pairs), tmp_path / "strange.pt")
     told = train("logit", "--evaluate", "--weights", tmp_path / "strange.pt")
     assert "does not fit" in str(told) if kind == "numbers" else told is None
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """Return a file's content, cut, or with other, fewer or more bytes in one or two places."""
+    data = bytearray(content)
+    for _ in range(chance.randint(1, 2)):
+        at, size = chance.randrange(len(data) + 1), chance.choice([1, 1, 4, 64])
+        end = chance.choice([at, at + size, at + size, len(data)])
+        data[at:end] = chance.choice([b"", chance.randbytes(size), bytes([255]) * size])
+    return bytes(data)
+
+
+def load_packed(folder: Path) -> object:
+    """Load an array file, as it is, with three others in an .npz file."""
+    shutil.copy(folder / "three.npz", folder / "four.npz")
+    with ZipFile(folder / "four.npz", "a") as file:
+        file.write(folder / "x_test.npy", "x_test.npy")
+    return load(folder / "four.npz")
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "t10k-labels-idx1-ubyte": load,
+    "four.npz": lambda folder: load(folder / "four.npz"),
+    "x_test.npy": load_packed,
+    "logit.json": lambda folder: predict.load_classifiers(folder, torch.device("cpu")),
+    "logit.pt": lambda folder: predict.load_classifiers(folder, torch.device("cpu")),
+    "seven.png": lambda folder: read_digit(folder / "seven.png"),
+    "seven.jpg": lambda folder: read_digit(folder / "seven.jpg"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READERS)
+def test_a_damaged_file_is_read_or_one_line_names_it(
+    name: str, few_digits: Path, finished: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(few_digits, tmp_path, dirs_exist_ok=True)
+    put(finished("logit") / "logit.pt", tmp_path, "logit")
+    x_train, y_train, x_test, y_test = mnist(few_digits).values()
+    np.savez(tmp_path / "three.npz", x_train=x_train, y_train=y_train, y_test=y_test)
+    np.save(tmp_path / "x_test.npy", x_test)
+    load_packed(tmp_path)
+    for ending in ("png", "jpg"):
+        save_digit(0, tmp_path / f"seven.{ending}")
+    content = (tmp_path / name).read_bytes()
+    for seed in range(200):
+        (tmp_path / name).write_bytes(mutated(content, random.Random(seed)))
+        try:
+            with clear_errors("test"):
+                READERS[name](tmp_path)
+        except SystemExit as error:
+            assert "\n" not in str(error.code)
