@@ -260,3 +260,7 @@ def test_a_damaged_file_is_read_or_one_line_names_it(
                 READERS[name](tmp_path)
         except SystemExit as error:
             assert "\n" not in str(error.code)
+
+
+def test_the_hash_of_mnist_is_that_of_headers() -> None:
+    assert load(ROOT / "mnist/data", (1, 28, 28), 10).about["hash"] == MNIST_HASH

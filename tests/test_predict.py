@@ -86,6 +86,7 @@ def test_of_one_digit_each_classifier_says_what_is_likeliest(
 ) -> None:
     for ending in (".pt", ".json"):
         shutil.copy(finished("linear") / f"linear{ending}", out)
+    change(out / "linear.json", "header", data=figures(out, "conv")["header"]["data"])
     lines = read(save_digit(0, tmp_path / "seven.png"))
     assert [line.split()[0] for line in lines[1:]] == ["conv", "linear", "verdict"]
     digits, shares = zip(*re.findall(r" (\d) +([\d.]+)%", lines[1]), strict=True)

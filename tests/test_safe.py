@@ -38,7 +38,9 @@ def run_edited(name: str, folder: Path, edits: dict[str, str], *flags: object) -
     for old, new in edits.items():
         assert text.count(old) >= 1, old
         text = text.replace(old, new)
-    script = folder / "scripts" / f"{name}.py"
+    shutil.copytree(ROOT / "common", folder / "common", dirs_exist_ok=True)
+    script = folder / "mnist" / f"{name}.py"
+    write_whole(script.with_name("conv.py"), (ROOT / "mnist/conv.py").read_bytes())
     write_whole(script, text.encode())
     runpy.run_path(str(script))["main"](list(map(str, flags)))
     return script.with_name("out")
