@@ -16,7 +16,7 @@ import math
 import re
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,19 +77,16 @@ def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
     for path in sorted(out.glob("*.json")):
         try:
             header, _, final = read_figures(path)
-            weights, data = path.with_suffix(".pt"), header.get("data") or {}
-            if not final or "temperature" not in final or not weights.exists():
+            data = header.get("data") or {}
+            if not final or "temperature" not in final or not path.with_suffix(".pt").exists():
                 continue  # unfinished, or a GAN
             if header["shape"] != [1, 28, 28]:
                 raise InputError("it takes images of another shape")
-            check_weights(weights)
-            network = final.get("network") or header.get("network", "")  # of older versions
-            model = build(ROOT / header["script"], network)
-            load_weights(model, weights)
+            model, *_ = trained(path)
             a, t, u = (final[name] for name in ("accuracy", "temperature", "unsure"))
             one = Classifier(path.stem, model.to(device), header["classes"], a, t, u, data)
             if probabilities(one, torch.zeros(1, 1, 28, 28)).shape != (1, len(one.classes)):
-                raise InputError(f"{network} is not for {len(one.classes)} classes")
+                raise InputError(f"its network is not for {len(one.classes)} classes")
             found.append(one)
             dates[header["date"]] = data.get("hash")
         except (Exception, SystemExit) as error:  # a script raises whatever it likes
@@ -104,6 +101,18 @@ def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
     left_out += [f"{name} is left out: its data is not the others', or unknown" for name in others]
     print(*(f"{line}\n" for line in left_out), sep="", end="", file=sys.stderr)
     return [one for one in found if one.name not in others]
+
+
+def trained(path: Path) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """Return a finished run's network with its weights, and header and final of its `NAME.json`."""
+    header, _, final = read_figures(path)
+    if not final or "script" not in header:
+        raise InputError(f"{shown(path)}: no network's run, or one that has not ended")
+    check_weights(path.with_suffix(".pt"))
+    network = final.get("network") or header.get("network", "")  # of older versions
+    model = build(ROOT / header["script"], network)
+    load_weights(model, path.with_suffix(".pt"))
+    return model.eval(), header, final
 
 
 def build(script: Path, network: str) -> nn.Module:
@@ -218,19 +227,24 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
     return math.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x)
 
 
-def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
-    """Fit temperature and bound of "unsure" to a run's test set; write both to its `NAME.json`."""
-    path = out / f"{classifier.name}.json"
-    run = read_figures(path)
-    header = run.header
-    loaded = data.load(
+def data_of(header: Mapping[str, Any], source: Path) -> data.Data:
+    """Return the data of a run, read anew, with the test images that it was tested on."""
+    found = data.load(
         source,
         tuple(header["shape"]),
         len(header["classes"]),
         validate=header["test set"] == "held-out training images",
         ink="--ink" in header["command"].split(),
     )
-    x, y = loaded.x_test[: header["tested"]], loaded.y_test[: header["tested"]]
+    n = header["tested"]
+    return found._replace(x_test=found.x_test[:n], y_test=found.y_test[:n])
+
+
+def calibrate(classifier: Classifier, out: Path, source: Path) -> str:
+    """Fit temperature and bound of "unsure" to a run's test set; write both to its `NAME.json`."""
+    path = out / f"{classifier.name}.json"
+    run = read_figures(path)
+    _, _, x, y, *_ = data_of(run.header, source)
     plain = classifier._replace(temperature=1, data={})  # x is as the network takes it
     temperature = fit_temperature(probabilities(plain, x).log(), y)
     shares = probabilities(plain._replace(temperature=temperature), x)

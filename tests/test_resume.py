@@ -54,7 +54,7 @@ def test_killed_and_resumed_is_as_never_stopped(
         while event == "figures" and not figures(tmp_path, name)["epochs"]:
             assert process.poll() is None
         process.kill()
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode  # not 0: it was killed ahead of its end
     train(name, *SHORT[name], "--resume")
 
     ours, theirs = files_in(tmp_path), files_in(never)

@@ -1,0 +1,90 @@
+"""Networks exported to ONNX answer as in torch, also where there is no torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from common.batches import pixels, predict
+from common.mnist import mnist
+from mnist.export import main
+from mnist.predict import trained
+from tests.conftest import ROOT, SHORT, Finished, figures
+from tests.test_readme import BLOCK, GUIDE, section
+
+
+def copy(weights: Path, folder: Path) -> None:
+    """Copy weights, and the figures beside them, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (weights, weights.with_suffix(".json")):
+        shutil.copy(path, folder)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_onnx_runtime_answers_as_torch_to_any_number_of_inputs(
+    name: str, finished: Finished, few_digits: Path, tmp_path: Path
+) -> None:
+    copy(finished(name) / f"{name}.pt", tmp_path)
+    main([name, "--data", str(few_digits), "--out", str(tmp_path)])
+    session = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx")
+    network, _, final = trained(tmp_path / f"{name}.json")
+    names = [x.name for x in session.get_inputs()]
+    for n in (1, 3):
+        if names == ["images"]:
+            inputs = [torch.from_numpy(mnist()["X"][:n, None])]
+            expected = (predict(network, inputs[0]) / final["temperature"]).softmax(1)
+        else:
+            latent = torch.randn(n, *((1, 28, 28) if name == "flow" else (100, 1, 1)))
+            inputs = [latent, torch.tensor([7, 0, 1][:n])][: len(names)]
+            expected = pixels(network(*inputs))
+        rows = {key: x.numpy() for key, x in zip(names, inputs, strict=True)}
+        difference = session.run(None, rows)[0].astype(float) - expected.detach().numpy()
+        assert np.abs(difference).max() <= (1e-4 if names == ["images"] else 1)
+
+
+def test_the_guides_lines_read_a_picture_without_torch(
+    trained_conv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mnist/out"
+    copy(trained_conv, out)
+    main(["conv", "--int8", "--out", str(out)])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[-3:]]
+    accuracies = [float(row[1].removesuffix(" %")) for row in rows]
+    assert (
+        accuracies[:2] == [pytest.approx(figures(out, "conv")["final"]["accuracy"], abs=0.02)] * 2
+    )
+    assert accuracies[2] > accuracies[0] - 0.5
+    size, smaller = ((out / f"conv{kind}.onnx").stat().st_size for kind in ("", ".int8"))
+    assert smaller < size / 3
+
+    Image.fromarray(mnist()["X"][0]).save(tmp_path / "seven.png")
+    (lines,) = [code for kind, code in BLOCK.findall(section(GUIDE, "Export")) if kind == "python"]
+    command = [sys.executable, "-c", f"import sys; sys.modules['torch'] = None\n{lines}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    answer, share = done.stdout.split()
+    assert answer == "7" and 0.9 < float(share) <= 1
+
+
+def test_what_cannot_be_exported_is_a_line_and_writes_nothing(
+    finished: Finished, few_digits: Path, tmp_path: Path
+) -> None:
+    copy(finished("logit") / "logit.pt", tmp_path)
+    run = figures(tmp_path, "logit")
+    run["final"]["accuracy"] = 1  # as of other images
+    (tmp_path / "logit.json").write_text(json.dumps(run))
+    with pytest.raises(SystemExit, match=r"^export: logit was tested on other images.*$"):
+        main(["logit", "--out", str(tmp_path), "--data", str(few_digits)])
+    assert not list(tmp_path.glob("*.onnx"))
+
+    code = "import runpy, sys; sys.modules['onnxruntime'] = None; runpy.run_path('mnist/export.py')"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "export needs onnxruntime: pip install onnx onnxruntime onnxscript\n"
