@@ -1,17 +1,15 @@
 """The ink on a picture of handwriting: what is drawn, without shade and ruled lines."""
 
-from typing import TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from scipy.stats import skew
 
-LEAST_CONTRAST = 24  # of 255, between ink and sheet
-DRAWN = 0.25  # of full ink: where a stroke ends
+from common.lines import take_out_lines
+from common.pieces import Floats, label, usual_size
 
-Floats: TypeAlias = NDArray[np.float32]
+LEAST_CONTRAST = 24  # of 255, between ink and sheet
 
 
 def find_ink(rgba: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int32], float]:
@@ -29,34 +27,11 @@ def find_ink(rgba: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int32], float]
     window, digit = min(dark.shape) / 2, float(max(dark.shape))
     for _ in range(2):
         ink = _marks(dark - ndimage.grey_opening(dark, 2 * round(window / 2) + 1))
-        for lines in (ink, ink.T):
-            _take_out_rules(lines, round(min(4 * digit, 0.8 * lines.shape[1])))
-        pieces: NDArray[np.int32] = ndimage.label(ink > DRAWN, np.ones((3, 3)))[0]
+        take_out_lines(ink)
+        pieces = label(ink)
         digit = usual_size(pieces)
         window = min(1.2 * digit, *dark.shape)
     return ink, pieces, scale
-
-
-def bounds(pieces: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return top, left, bottom and right of each piece: (n, 4)."""
-    ends = [(y.start, x.start, y.stop, x.stop) for y, x in ndimage.find_objects(pieces)]
-    return np.array(ends, np.int64).reshape(-1, 4)
-
-
-def usual_size(pieces: NDArray[np.int32]) -> float:
-    """Return the median of the pieces' longer sides, weighted by their areas, in pixels.
-
-    Pieces at the border, for instance a table around the sheet, count only if little else is there.
-    """
-    box, areas = bounds(pieces), np.bincount(pieces.ravel())[1:]
-    if not len(box):
-        return float(max(pieces.shape))
-    sides = (box[:, 2:] - box[:, :2]).max(1)
-    inner = (box[:, :2] > 0).all(1) & (box[:, 2:] < pieces.shape).all(1)
-    if sides[inner].sum() > sides.sum() / 10:
-        sides, areas = sides[inner], areas[inner]
-    order = np.argsort(sides)
-    return float(sides[order][np.searchsorted(areas[order].cumsum(), areas.sum() / 2)])
 
 
 def opaque(rgba: NDArray[np.uint8]) -> Floats:
@@ -107,34 +82,3 @@ def _marks(contrast: Floats) -> Floats:
         return np.zeros_like(contrast)
     full = float(strong[strong > np.percentile(strong, 95) / 2].mean())  # over 1.5 times the noise
     return ((contrast - noise) / (full - noise)).clip(0, 1)
-
-
-def _take_out_rules(ink: Floats, length: int) -> None:
-    """Take lines that are nearly horizontal and at least `length` pixels long out of the ink.
-
-    Where a stroke crosses a rule, the gap is closed.
-    """
-    width = ink.shape[1]
-    if ink.any(0).sum() < length:
-        return
-    across = np.arange(width) - width // 2
-    thick = ndimage.maximum_filter1d(ink, 3, axis=0)
-    # Rules have one slope: the one along which the sums of ink differ most.
-    few = slice(None, None, width // 32 + 1)
-    slopes = np.linspace(-0.1, 0.1, 2 * min(width // 30, 40) + 1)
-    sums = [_sheared(thick[:, few], slope * across[few]).sum(1) for slope in slopes]
-    slope = slopes[np.argmax(np.var(sums, axis=1))]
-    level = ndimage.minimum_filter1d(_sheared(thick, slope * across), length, axis=1)
-    level = _sheared(ndimage.maximum_filter1d(level, length, axis=1), -slope * across)
-    rule = level > 0.1
-    starts = np.diff(rule.astype(np.int8), axis=0, prepend=0) == 1
-    thickness = round(rule.sum() / max(starts.sum(), 1))
-    if 0 < thickness <= 2 + length / 40:
-        bridged = ndimage.grey_closing(np.where(rule, 0, ink), (thickness + 3, 1))
-        ink[rule] = np.maximum(np.minimum(bridged, ink), ink - 1.3 * level)[rule].clip(0)
-
-
-def _sheared(image: Floats, shifts: NDArray[np.float64]) -> Floats:
-    """Return an image, (h, w), with each column moved up by its shift, (w,), round the edge."""
-    rows = np.arange(len(image))[:, None] + np.round(shifts).astype(int)
-    return np.take_along_axis(image, rows % len(image), axis=0)

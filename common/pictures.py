@@ -17,14 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
-from scipy.sparse.csgraph import connected_components
 
+from common.cuts import find_parts
 from common.errors import InputError
-from common.ink import Floats, bounds, find_ink, usual_size
+from common.ink import find_ink
 from common.mnist import SIDE
+from common.pieces import Floats, bounds, in_lines, whole_digits
+from common.sheet import only_sheet
+from common.signs import is_sign
 
 BOX = 20  # pixels, the longer side of a digit
-DETAIL = 10  # pixels for one of MNIST's, while strokes are widened
+DETAIL = 4  # pixels for one of MNIST's, while strokes are widened
 
 
 class Digit(NamedTuple):
@@ -32,6 +35,10 @@ class Digit(NamedTuple):
 
     box: tuple[int, ...]  # left, top, right, bottom in the picture's pixels
     image: NDArray[np.uint8]  # (28, 28), 0 is background
+    width: float = 0  # as a share of the usual height
+    sign: bool = False  # a shape that is no digit
+    cuts: tuple[tuple[int, int, float], ...] = ()  # see Part: of each of the parts
+    parts: tuple["Digit", ...] = ()  # of what may be several digits that touch
 
 
 def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -40,7 +47,7 @@ def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     If the file is not a picture, is damaged or shows nothing that is drawn, InputError is raised.
     """
     ink, pieces, _ = find_ink(read_picture(path))
-    drawn = _whole_digits(pieces) > 0
+    drawn = whole_digits(pieces) > 0
     if not drawn.any():
         raise InputError(f"{path}: nothing is drawn on it that stands out from the background")
     return _mnist_form(ink, drawn)
@@ -51,18 +58,23 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return decode(Path(path).read_bytes(), str(path))
 
 
-def decode(content: bytes, name: str = "the picture") -> NDArray[np.uint8]:
+def decode(
+    content: bytes, name: str = "the picture", most_pixels: int | None = None
+) -> NDArray[np.uint8]:
     """Return the pixels of a picture of any format that Pillow reads: (h, w, 4) uint8, RGBA.
 
     It is turned upright by its EXIF orientation. HEIC needs the package pillow-heif. If it is not
-    a picture, damaged or too large, InputError is raised, with the name in its line.
+    a picture, damaged or of more than `most_pixels`, InputError is raised, with the name in its
+    line.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return np.asarray(upright(content, name).convert("RGBA"))
+        return np.asarray(upright(content, name, most_pixels=most_pixels).convert("RGBA"))
 
 
-def upright(content: bytes, name: str, side: int | None = None) -> Image.Image:
+def upright(
+    content: bytes, name: str, side: int | None = None, most_pixels: int | None = None
+) -> Image.Image:
     """Return a picture as `decode` reads it, in its own mode.
 
     A JPEG of a multiple of `side`, in pixels, is decoded at half, a quarter or an eighth of its
@@ -71,6 +83,8 @@ def upright(content: bytes, name: str, side: int | None = None) -> Image.Image:
     _know_heic()
     try:
         picture = Image.open(io.BytesIO(content))
+        if most_pixels and picture.width * picture.height > most_pixels:
+            raise ValueError(f"it has more than {most_pixels / 1e6:.0f} million pixels")
         if side:
             picture.draft(None, (side, side))
         picture.load()
@@ -94,85 +108,41 @@ def _know_heic() -> None:
 
 def find_digits(rgba: NDArray[np.uint8]) -> list[list[Digit]]:
     """Return the digits on a page, (h, w, 4) uint8, in lines from top to bottom."""
-    ink, pieces, scale = find_ink(rgba)
-    pieces = _whole_digits(pieces)
-    digits = []
-    for number, (top, left, bottom, right) in enumerate(bounds(pieces).tolist(), 1):
-        around = slice(max(top - 2, 0), bottom + 2), slice(max(left - 2, 0), right + 2)
-        box = tuple(round(end / scale) for end in (left, top, right, bottom))
-        digits.append(Digit(box, _mnist_form(ink[around], pieces[around] == number)))
-    return _in_lines(digits)
-
-
-def _whole_digits(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the number of each pixel's digit, (h, w), from that of its piece of ink.
-
-    Parts of a digit are joined. Specks, and lines that are too long for a stroke, become 0.
-    """
-    usual = usual_size(pieces)
+    ink, pieces, scale = find_ink(only_sheet(rgba))
+    pieces = whole_digits(pieces)
     box = bounds(pieces)
-    sides = (box[:, 2:] - box[:, :2]).max(1)
-    thin = np.bincount(pieces.ravel(), minlength=len(box) + 1)[1:] < 0.15 * sides**2
-    at_border = (box[:, :2] == 0).any(1) | (box[:, 2:] == pieces.shape).any(1)
-    line = (sides > 4 * usual) | (at_border & thin & (sides > 1.5 * usual))
-    kept = np.flatnonzero((sides > max(0.15 * usual, 2)) & ~line)
-    number = np.zeros(len(box) + 1, np.int32)
-    number[kept + 1] = _joined(box[kept].astype(np.int16), usual) + 1
-    joined = number[pieces]
-
-    box = bounds(joined)
-    height, width = (box[:, 2:] - box[:, :2]).T
-    digit = (np.maximum(height, width) > 0.35 * usual) & (width < 3 * height)
-    if not digit.any():  # all there is, for instance a dash
-        return joined
-    return np.append(0, np.cumsum(digit) * digit).astype(np.int32)[joined]
-
-
-def _joined(box: NDArray[np.int16], usual: float) -> NDArray[np.int32]:
-    """Return the number of each piece's digit, from 0 on: (n,).
-
-    Two pieces are parts of a digit if the gap is narrow, the two are not much taller than a digit,
-    and one is above the other, beside its upper half as the bar of a 5, or small. A box is top,
-    left, bottom, right, (n, 4); the usual size of a piece is in pixels.
-    """
-    start, end = box[:, None, :2], box[:, None, 2:]  # n x 1 x 2: down, across
-    starts, ends = box[:, :2], box[:, 2:]  # n x 2, so that all pairs make n x n x 2
-    size, sizes = end - start, ends - starts
-    larger = np.maximum(size, sizes).max(2)
-    gap = np.maximum(start, starts) - np.minimum(end, ends)
-    height = (np.maximum(end, ends) - np.minimum(start, starts))[..., 0]
-    above = -gap[..., 1] > 0.5 * np.minimum(size, sizes)[..., 1]
-    bar = (end[..., 0] < (starts + ends)[..., 0] / 2) & (start[..., 1] > starts[..., 1])
-    small = size.max(2) < 0.35 * sizes.max(1)
-    near = (gap[..., 0] < 0.3 * larger) & (above | (bar | small) & (gap[..., 1] < 0.15 * larger))
-    # Where there are few pieces, the usual one may be half a digit.
-    whole = height < (1.5 if len(box) > 4 else 1.9) * usual
-    return connected_components(near & whole, directed=False)[1]
-
-
-def _in_lines(digits: list[Digit]) -> list[list[Digit]]:
-    """Return the digits in lines, top to bottom and left to right."""
-    if not digits:
-        return []
-    box = np.array([digit.box for digit in digits], np.float32)
-    centre, height = (box[:, :2] + box[:, 2:]) / 2, float(np.median(box[:, 3] - box[:, 1]))
-    # The lines' slope is that from most digits to their right neighbour.
-    across, down = np.moveaxis(centre - centre[:, None], 2, 0)  # n x n, from one to another
-    cost = np.where(across > 2 * np.abs(down), across + 2 * np.abs(down), np.inf)
-    pairs = np.arange(len(digits)), cost.argmin(1)
-    close = cost[pairs] < 6 * height
-    slope = np.median(down[pairs][close] / across[pairs][close]) if close.any() else 0
-    level = centre[:, 1] - slope * centre[:, 0]
-
-    lines: list[list[int]] = []
-    for number in np.argsort(centre[:, 0]).tolist():
-        off = [abs(level[line[-3:]].mean() - level[number]) for line in lines]
-        if off and min(off) < 0.6 * height:
-            lines[int(np.argmin(off))].append(number)
-        else:
-            lines.append([number])
-    lines.sort(key=lambda line: float(level[line].mean()))
+    usual = float(np.median(box[:, 2] - box[:, 0])) if len(box) else 1.0
+    digits = []
+    for number, (top, left, bottom, right) in enumerate(box.tolist(), 1):
+        drawn = pieces[top:bottom, left:right] == number
+        digit = _digit(ink, drawn, (top, left), scale, usual)
+        if right - left > 0.7 * min(bottom - top, usual):
+            found = find_parts(ink[top:bottom, left:right], drawn)
+            parts = [_digit(ink, part.drawn, (top, left), scale, usual) for part in found]
+            cuts = [(*part.ends, part.crossed) for part in found]
+            digit = digit._replace(cuts=tuple(cuts), parts=tuple(parts))
+        digits.append(digit._replace(sign=is_sign(drawn, usual)))
+    lines, _ = in_lines(np.array([digit.box for digit in digits]).reshape(-1, 4))
     return [[digits[number] for number in line] for line in lines]
+
+
+def lines_slope(lines: list[list[Digit]]) -> float:
+    """Return how far the lines fall, in pixels down for each pixel across."""
+    return in_lines(np.array([digit.box for line in lines for digit in line]).reshape(-1, 4))[1]
+
+
+def _digit(
+    ink: Floats, drawn: NDArray[np.bool_], corner: tuple[int, int], scale: float, usual: float
+) -> Digit:
+    """Return what is drawn, (h, w), of the page's ink below and right of a corner."""
+    rows, columns = ndimage.find_objects(drawn.astype(np.int8))[0]
+    drawn = np.pad(drawn[rows, columns], 2)
+    top, left = corner[0] + rows.start, corner[1] + columns.start
+    down, across = np.ogrid[-2 : len(drawn) - 2, -2 : drawn.shape[1] - 2]
+    around = ink[(top + down).clip(0, len(ink) - 1), (left + across).clip(0, ink.shape[1] - 1)]
+    height, width = len(drawn) - 4, drawn.shape[1] - 4
+    box = tuple(round(end / scale) for end in (left, top, left + width, top + height))
+    return Digit(box, _mnist_form(around, drawn), width / usual)
 
 
 def _mnist_form(ink: Floats, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -5,8 +5,8 @@ python mnist/predict.py page.jpg --csv digits.csv   # many: as text, and mnist/o
 python mnist/predict.py scans "photos/*.jpg"        # a folder, and pictures that match a pattern
 python mnist/predict.py --calibrate                 # calibrate the classifiers' probabilities
 
-Digits may be dark or light, of any size, on plain or ruled paper; they must not touch. A digit is
-printed as ? if the classifiers are unsure.
+Digits may be dark or light, of any size, on plain or ruled paper; they may touch, and the page
+may be turned. A digit is printed as ? if the classifiers are unsure, and so is a sign.
 """
 
 import csv
@@ -40,7 +40,7 @@ from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
 from common.mnist import MNIST_HASH
-from common.pictures import Digit, find_digits, read_picture
+from common.pictures import Digit, find_digits, lines_slope, read_picture
 from common.record import Record, check_weights, read_figures
 
 
@@ -143,12 +143,90 @@ def probabilities(classifier: Classifier, x: Tensor) -> Tensor:
 
 def answers(classifiers: Sequence[Classifier], rgba: NDArray[np.uint8]) -> list[list[Answer]]:
     """Return the answers to all digits on a page, (h, w, 4) uint8, line by line, left to right."""
-    lines = find_digits(rgba)
-    if not lines:
+    return read(classifiers, find_digits(rgba))
+
+
+def set_upright(
+    classifiers: Sequence[Classifier], rgba: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], list[list[Digit]], int]:
+    """Return a page turned so that its digits are clearest, these, and the degrees of the turn.
+
+    Quarter turns are tried on the digits, where these are unclear, and then the lines' slope.
+    """
+    lines, degrees = find_digits(rgba), 0
+    mean = clear(classifiers, lines)
+    if len(mean) and mean.max() > max(mean[0] + 0.05, 0.9):
+        degrees = 90 * int(mean.argmax())
+        rgba = np.rot90(rgba, degrees // 90)
+        lines = find_digits(rgba)
+        mean = clear(classifiers, lines)
+    slope = lines_slope(lines)
+    if abs(slope) > 0.05:
+        angle = math.degrees(math.atan(slope))
+        level = Image.fromarray(rgba).rotate(angle, Image.Resampling.BICUBIC, True)
+        found = find_digits(np.asarray(level))
+        means = clear(classifiers, found)
+        if len(means) and means[0] > mean[0]:
+            return np.asarray(level), found, degrees + round(angle)
+    return rgba, lines, degrees
+
+
+def clear(classifiers: Sequence[Classifier], lines: list[list[Digit]]) -> NDArray[np.float64]:
+    """Return the mean probability of the digits after 0 to 3 quarter turns; of few digits, none."""
+    images = [digit.image for line in lines for digit in line if not digit.sign]
+    if len(images) < 4:
+        return np.zeros(0)
+    x = torch.from_numpy(np.stack(images)).unsqueeze(1)
+    turns = (torch.rot90(x, turn, (2, 3)) for turn in range(4))
+    return np.array([probabilities(classifiers[0], turn).max(1)[0].mean() for turn in turns])
+
+
+def read(classifiers: Sequence[Classifier], lines: list[list[Digit]]) -> list[list[Answer]]:
+    """Return the answers to digits in lines; some of these are cut into several."""
+    every = [each for line in lines for digit in line for each in (digit, *digit.parts)]
+    if not every:
         return []
-    x = torch.from_numpy(np.stack([digit.image for line in lines for digit in line])).unsqueeze(1)
+    x = torch.from_numpy(np.stack([digit.image for digit in every])).unsqueeze(1)
     rows = zip(*(probabilities(one, x).tolist() for one in classifiers), strict=True)
-    return [[answer(classifiers, digit, next(rows)) for digit in line] for line in lines]
+    found = iter([answer(classifiers, *both) for both in zip(every, rows, strict=True)])
+    wide = [digit.width > 1.2 for line in lines for digit in line]
+    touching = sum(wide) > 0.1 * len(wide)
+    return [
+        [
+            one
+            for digit in line
+            for one in cut(digit, next(found), [next(found) for _ in digit.parts], touching)
+        ]
+        for line in lines
+    ]
+
+
+def cut(digit: Digit, whole: Answer, parts: Sequence[Answer], touching: bool) -> list[Answer]:
+    """Return the answer to a digit, or to its parts if it is more likely to be several digits.
+
+    The likeliest way from the left to the right has the highest product of probabilities, less for
+    cuts across much ink. One digit is less likely if it is wide, or many on the page are.
+    """
+    if digit.sign:
+        return [whole._replace(answer="?")]
+    last = max((end for _, end, _ in digit.cuts), default=1)
+    best: dict[int, tuple[float, list[Answer]]] = {0: (0.0, [])}
+    for (start, end, crossed), part in sorted(
+        zip(digit.cuts, parts, strict=True), key=lambda x: x[0][1]
+    ):
+        before, way = best.get(start, (-math.inf, []))
+        score = before + math.log(part.probability) - 1.2 * crossed
+        if score > best.get(end, (-math.inf, []))[0]:
+            best[end] = score, [*way, part]
+    score, way = best.get(last, (-math.inf, []))
+    score += 0.85 * max(digit.width - 0.75, 0) - (0 if touching else 0.75)
+    if len(way) > 1 and score > math.log(whole.probability):
+        low = min(part.probability for part in way)
+        return [
+            part._replace(answer="?") if low < 0.8 or part.probability < 0.92 else part
+            for part in way
+        ]
+    return [whole._replace(answer="?") if digit.width > 1.4 else whole]
 
 
 def answer(
@@ -191,12 +269,30 @@ def marked(rgba: NDArray[np.uint8], page: list[list[Answer]]) -> NDArray[np.uint
     picture = Image.new("RGBA", (rgba.shape[1], rgba.shape[0]), "white")
     picture.alpha_composite(Image.fromarray(rgba))
     pen = ImageDraw.Draw(picture)
-    for digit in (digit for line in page for digit in line):
+    digits = [digit for line in page for digit in line]
+    taken = np.array([digit.box for digit in digits]).reshape(-1, 4)
+    for digit in digits:
         left, top, right, bottom = digit.box
-        font = ImageFont.load_default(size=max((bottom - top) / 2, 10))
+        size = max((bottom - top) / 2, 10)
+        font, wide = ImageFont.load_default(size=size), 0.6 * size
         color = "red" if digit.answer == "?" else "green"
         pen.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=color)
-        pen.text((left, top - 3), digit.answer, fill=color, font=font, anchor="ls")
+        # Above, below, right or left: the first place where there is room.
+        corners = (
+            (left, top - 3 - size),
+            (left, bottom + 3),
+            (right + 3, top),
+            (left - 3 - wide, top),
+        )
+        for x, y in corners:
+            place = np.array((x, y, x + wide, y + size))
+            free = ((taken[:, 2:] <= place[:2]) | (taken[:, :2] >= place[2:])).any(1)
+            if free.all() and (place[:2] >= 0).all() and (place[2:] <= picture.size).all():
+                break
+        else:
+            x, y = (left, max(top - 3 - size, 0))
+        taken = np.append(taken, [[x, y, x + wide, y + size]], 0)
+        pen.text((x, y + size), digit.answer, fill=color, font=font, anchor="ls")
     return np.asarray(picture.convert("RGB"))
 
 
@@ -281,14 +377,15 @@ def main(argv: list[str] | None = None) -> None:
         for path in (path for name in flags.pictures for path in find_pictures(name)):
             try:
                 rgba = read_picture(path)
-                page = answers(classifiers, rgba)
+                rgba, lines, degrees = set_upright(classifiers, rgba)
+                page = read(classifiers, lines)
                 if not page:
                     raise InputError(f"{path}: nothing is drawn on it")
             except (InputError, OSError) as error:
                 print(f"predict: {error}", file=sys.stderr)
                 failed = True
                 continue
-            print(shown(path))
+            print(shown(path) + (f", turned by {degrees} degrees" if degrees else ""))
             for number, line in enumerate(page, 1):
                 for position, digit in enumerate(line, 1):
                     box, share = " ".join(map(str, digit.box)), f"{digit.probability:.4f}"
@@ -301,6 +398,8 @@ def main(argv: list[str] | None = None) -> None:
             record = Record(f"predict{-drawn if drawn > 1 else ''}", flags.out)
             record.save_picture(".png", marked(rgba, page))
             print(f"boxes and answers: {shown(record.path('.png'))}")
+            read_as = [digit.answer for line in page for digit in line]
+            print(f"{len(read_as)} digits, {read_as.count('?')} unsure")
         if flags.csv:
             content = io.StringIO()
             csv.writer(content, lineterminator="\n").writerows(table)

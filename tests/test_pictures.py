@@ -98,7 +98,7 @@ PAGES = {
     "light from one side": {"light": "ramp"},
     "a shadow": {"light": "shadow"},
     "ruled": {"rules": (150, 180, 220)},
-    "ruled in black": {"rules": (60, 60, 60)},
+    "ruled in black": {"rules": (60, 60, 60), "first": 100},  # no bar of a 4 is on a rule
     "on a table": {"table": 80},
     "specks": {"specks": 60},
     "chalk": {"inverted": True},
