@@ -46,6 +46,15 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged, or no state dict ({kind}): train anew") from None
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what `save_state` wrote; InputError if it is damaged, or something else."""
+    state = read(path)
+    kinds = {"header": dict, "figures": list, "lines": list, "states": dict, "random": list}
+    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise InputError(f"{path} is damaged, or no checkpoint of a run: leave out --resume")
+    return state
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the network inside torch.compile's wrapper, DataParallel's or an average of weights.
 

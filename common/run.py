@@ -19,7 +19,7 @@ from common.checkpoint import (
     check_settings,
     load_state,
     load_weights,
-    read,
+    read_state,
     save_state,
     unwrapped,
 )
@@ -250,7 +250,7 @@ class Run(Record):
         if not checkpoint.exists():
             print(f"{self.name}: no {shown(checkpoint)}; starting at epoch 1", file=sys.stderr)
             return 1
-        state = read(checkpoint)
+        state = read_state(checkpoint)
         now, start = self.header, state.get("header", {})
         check_settings(checkpoint, start, self.header)
         load_state(checkpoint, state, parts, self.device)
