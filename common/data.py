@@ -301,9 +301,8 @@ def _range(place: Path, *images: Array) -> tuple[float, float]:
             number = np.isfinite(x).all((1, 2, 3)).argmin()
             raise InputError(f"{place}: {name}[{number}] has a pixel that is not finite")
         found.append(f"{name} is {x.dtype} of {low:g} to {high:g}")
-        most = max(end for _, end in ends)
-        if x.dtype == np.uint8 and most < 64:  # for instance of 0 to 1 or 16
-            way = f"multiply by {255 // max(most, 1):g}, or give floats from -1 to 1"
+        if x.dtype == np.uint8 and high < 64:  # for instance of 0 to 1 or 16
+            way = f"multiply by {255 // max(high, 1):g}, or give floats from -1 to 1"
             raise InputError(f"{place}: {found[-1]}, not to 255: {way}")
         unusual |= high < 128 if x.dtype == np.uint8 else max(-low, high) > 10
     (low, high), test = ends
