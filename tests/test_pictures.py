@@ -124,4 +124,5 @@ def test_the_detached_bar_of_a_five_belongs_to_it(gap: int) -> None:
         pen.line([(x + 30, 34 - gap), (x + 65, 30 - gap)], 0, 7)
     pen.rectangle((280, 90, 296, 106), 0)  # a full stop
     [line] = find_digits(np.asarray(picture.convert("RGBA")))
-    assert [digit.box[1] < 35 and digit.box[3] > 95 for digit in line] == [True] * 3
+    assert [digit.box[1] < 35 and digit.box[3] > 95 for digit in line] == [True] * 3 + [False]
+    assert line[3].sign
