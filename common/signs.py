@@ -8,7 +8,7 @@ Drawn = NDArray[np.bool_]
 
 
 def is_sign(drawn: Drawn, usual: float) -> bool:
-    """Return whether a shape, (h, w), is +, -, x, =, a division sign, a slash, a bracket or a point.
+    """Return whether a shape, (h, w), is a sign: + - x = a slash, a bracket, a point.
 
     A slash and brackets are higher than digits, whose usual height is in pixels, or bent.
     """
