@@ -23,7 +23,7 @@ def only_sheet(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     size = round(width * scale), round(height * scale)
     small = np.asarray(Image.fromarray(rgba).resize(size, Image.Resampling.BOX))
     inside = (small[..., 3] > 250) & _region(small[..., :3])
-    if inside.all():
+    if inside.all() or (small[..., 3] > 250).mean() < 0.5:  # a drawing on nothing
         return rgba
     inside = ndimage.binary_erosion(inside, iterations=2)
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)

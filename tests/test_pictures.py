@@ -142,3 +142,10 @@ def test_a_large_picture_is_refused_before_it_is_decoded() -> None:
     Image.new("1", (5001, 5000)).save(content, "png")
     with pytest.raises(InputError, match="more than 25 million pixels"):
         decode(content.getvalue(), most_pixels=25_000_000)
+
+
+def test_a_drawing_on_nothing_has_no_sheet() -> None:
+    picture = Image.new("RGBA", (800, 400))
+    for left in (100, 400):
+        ImageDraw.Draw(picture).ellipse((left, 100, left + 140, 300), outline="black", width=16)
+    assert [len(line) for line in find_digits(np.asarray(picture))] == [2]
