@@ -64,9 +64,15 @@ def whole_digits(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
     number[kept + 1] = _joined(box[kept], usual) + 1
     joined = number[pieces]
 
-    box = bounds(joined)
+    box, areas = bounds(joined), np.bincount(joined.ravel())[1:]
     height, width = (box[:, 2:] - box[:, :2]).T
-    digit = (np.maximum(height, width) > 0.35 * usual) & (width < 3 * height)
+    solid = areas > 0.5 * height * width  # a dash or a point, which is a sign
+    digit = np.maximum(height, width) > 0.35 * usual
+    digit &= (width < 3 * height) | solid & (width < 1.3 * usual)
+    if digit.any() and not digit.all():  # a point is close to the lower end of a digit
+        foot = np.stack(((box[:, 1] + box[:, 3]) / 2, 1.5 * box[:, 2]), 1)
+        near, _ = cKDTree(foot[digit]).query(foot)
+        digit |= solid & (near < 0.9 * usual) & (width < 0.4 * usual) & (height < 0.5 * usual)
     if digit.sum() > MOST:
         raise InputError(f"{digit.sum():,} marks are on it, and a page has at most {MOST:,}")
     if not digit.any():  # all there is, for instance a dash

@@ -23,20 +23,28 @@ def only_sheet(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     size = round(width * scale), round(height * scale)
     small = np.asarray(Image.fromarray(rgba).resize(size, Image.Resampling.BOX))
     inside = (small[..., 3] > 250) & _region(small[..., :3])
-    if inside.all():
+    if inside.all() or (small[..., 3] > 250).mean() < 0.5:  # a drawing on nothing
         return rgba
     inside = ndimage.binary_erosion(inside, iterations=2)
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    around = Image.fromarray(small[tuple(nearest)]).resize((width, height))
+    plain = ndimage.median_filter(small, (9, 9, 1))  # without ink
+    around = Image.fromarray(plain[tuple(nearest)]).resize((width, height))
     mask = Image.fromarray(inside).resize((width, height))
     return np.asarray(Image.composite(Image.fromarray(rgba), around, mask.convert("L")))
 
 
 def _region(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where the sheet is, (h, w): everywhere if none is found."""
-    everywhere = np.ones(rgb.shape[:2], bool)
     window = SIDE // 12
     plain = ndimage.median_filter(rgb, (window, window, 1)).astype(float)  # without ink
+    hues = 150 * plain / plain.mean(2, keepdims=True).clip(10)  # the same in a shadow
+    regions = [_differs(colors) for colors in (plain, hues)]
+    return regions[0] if not regions[0].all() else regions[1]
+
+
+def _differs(plain: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return where the sheet is by its colour, (h, w): everywhere if none is found."""
+    everywhere = np.ones(plain.shape[:2], bool)
     middle = plain[tuple(slice(n // 4, -n // 4) for n in plain.shape[:2])]
     edge = np.concatenate((plain[0], plain[-1], plain[:, 0], plain[:, -1]))
     colors = np.stack([np.median(part.reshape(-1, 3), axis=0) for part in (edge, middle)])

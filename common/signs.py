@@ -8,7 +8,7 @@ Drawn = NDArray[np.bool_]
 
 
 def is_sign(drawn: Drawn, usual: float) -> bool:
-    """Return whether a shape, (h, w), is +, x, =, a division sign, a slash or a bracket.
+    """Return whether a shape, (h, w), is a sign: + - x = a slash, a bracket, a point.
 
     A slash and brackets are higher than digits, whose usual height is in pixels, or bent.
     """
@@ -16,6 +16,8 @@ def is_sign(drawn: Drawn, usual: float) -> bool:
     pieces, count = ndimage.label(drawn, np.ones((3, 3)))
     if count > 1:  # bars and dots, one above another
         return max(rows.stop - rows.start for rows, _ in ndimage.find_objects(pieces)) < height / 2
+    if width > 2.2 * height or max(width, height) < 0.35 * usual:
+        return True
     if 0.6 < width / height < 1.6:
         turned = ndimage.rotate(drawn.astype(np.uint8), 45, order=0)
         if _is_cross(drawn) or _is_cross(turned[ndimage.find_objects(turned)[0]] > 0):

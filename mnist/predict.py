@@ -42,6 +42,7 @@ from common.flags import ROOT, script_parser, shown
 from common.mnist import MNIST_HASH
 from common.pictures import Digit, find_digits, lines_slope, read_picture
 from common.record import Record, check_weights, read_figures
+from common.sheet import only_sheet
 
 
 class Classifier(NamedTuple):
@@ -163,7 +164,7 @@ def set_upright(
     slope = lines_slope(lines)
     if abs(slope) > 0.05:
         angle = math.degrees(math.atan(slope))
-        level = Image.fromarray(rgba).rotate(angle, Image.Resampling.BICUBIC, True)
+        level = Image.fromarray(only_sheet(rgba)).rotate(angle, Image.Resampling.BICUBIC, True)
         found = find_digits(np.asarray(level))
         means = clear(classifiers, found)
         if len(means) and means[0] > mean[0]:

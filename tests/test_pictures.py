@@ -1,15 +1,17 @@
 """Pictures as people have them: each digit is found and brought to MNIST's form."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from common.errors import InputError
 from common.mnist import mnist
-from common.pictures import find_digits, read_digit, read_picture
+from common.pictures import decode, find_digits, read_digit, read_picture
 from tests.pages import Pixels, page
 
 IMAGES = mnist()["X"]
@@ -125,3 +127,25 @@ def test_the_detached_bar_of_a_five_belongs_to_it(gap: int) -> None:
     pen.rectangle((280, 90, 296, 106), 0)  # a full stop
     [line] = find_digits(np.asarray(picture.convert("RGBA")))
     assert [digit.box[1] < 35 and digit.box[3] > 95 for digit in line] == [True] * 3
+
+
+def test_a_page_of_dots_is_refused_before_it_takes_long() -> None:
+    dots = np.zeros((1400, 1400), np.uint8)
+    dots[::14, ::14] = 1
+    pixels = np.where(ndimage.binary_dilation(dots, np.ones((8, 8))), 20, 240).astype(np.uint8)
+    with pytest.raises(InputError, match="10,000 marks"):
+        find_digits(np.asarray(Image.fromarray(pixels).convert("RGBA")))
+
+
+def test_a_large_picture_is_refused_before_it_is_decoded() -> None:
+    content = io.BytesIO()
+    Image.new("1", (5001, 5000)).save(content, "png")
+    with pytest.raises(InputError, match="more than 25 million pixels"):
+        decode(content.getvalue(), most_pixels=25_000_000)
+
+
+def test_a_drawing_on_nothing_has_no_sheet() -> None:
+    picture = Image.new("RGBA", (800, 400))
+    for left in (100, 400):
+        ImageDraw.Draw(picture).ellipse((left, 100, left + 140, 300), outline="black", width=16)
+    assert [len(line) for line in find_digits(np.asarray(picture))] == [2]

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from common.batches import predict
 from common.mnist import mnist
 from mnist.predict import load_classifiers, main
 from tests.conftest import Finished, figures, run_script
-from tests.pages import page
+from tests.pages import page, varied
 
 Read: TypeAlias = Callable[..., list[str]]
 
@@ -135,3 +136,27 @@ def test_calibrate_writes_what_is_fitted_to_the_json(read: Read, out: Path) -> N
     run = figures(out, "conv")
     read("--calibrate")
     assert figures(out, "conv") == run
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("turned", 55), ("askew", 55), ("desk", 55), ("cells", 24), ("boxes", 55), ("two touch", 40)],
+)
+def test_pages_as_people_photograph_them(kind: str, least: int, read: Read, tmp_path: Path) -> None:
+    made = varied(kind, 0)
+    made.picture.save(tmp_path / "page.png")
+    lines = read(tmp_path / "page.png")
+    found = "".join(lines[1:-2])
+    matches = SequenceMatcher(None, made.text.replace("\n", ""), found, False).get_matching_blocks()
+    assert sum(match.size for match in matches) >= least
+    assert lines[-1] == f"{len(found)} digits, {found.count('?')} unsure"
+    assert ("turned by" in lines[0]) or kind not in ("turned", "askew")
+
+
+def test_signs_are_no_digits(read: Read, tmp_path: Path) -> None:
+    made = varied("signs", 1)
+    made.picture.save(tmp_path / "page.png")
+    found = read(tmp_path / "page.png")[1:-2]
+    for line, text in zip(found, made.text.split("\n"), strict=True):
+        digits = re.sub(r"\?", "", text)
+        assert len(re.sub(r"\?", "", line)) <= len(digits)
