@@ -1,7 +1,6 @@
 """Networks exported to ONNX answer as in torch, also where there is no torch."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +15,8 @@ from common.batches import pixels, predict
 from common.mnist import mnist
 from mnist.export import main
 from mnist.predict import trained
-from tests.conftest import ROOT, SHORT, Finished, figures
+from tests.conftest import ROOT, SHORT, Finished, copy, figures
 from tests.test_readme import BLOCK, GUIDE, section
-
-
-def copy(weights: Path, folder: Path) -> None:
-    """Copy weights, and the figures beside them, into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (weights, weights.with_suffix(".json")):
-        shutil.copy(path, folder)
 
 
 @pytest.mark.parametrize("name", SHORT)
