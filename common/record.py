@@ -20,7 +20,9 @@ from common.batches import batch_count
 from common.checkpoint import save, unwrapped
 from common.errors import DIVERGED, InputError
 from common.files import file_hash, replace, write_whole
-from common.flags import shown
+from common.flags import ROOT, shown
+
+PUBLISHED = ROOT / "mnist/results"  # NAME/seed-0.pt and .json are a published run's
 
 
 class Record:
@@ -210,6 +212,15 @@ def _fits(value: Any, kind: Any) -> bool:
     return type(value) is (get_origin(kind) or kind) and (
         not parts or all(_fits(x, parts[-1]) for x in values)
     )
+
+
+def find_weights(name: str, out: Path) -> Path:
+    """Return the path of a script's weights: in a folder, or else, with a line, published ones."""
+    own, published = out / f"{name}.pt", PUBLISHED / name / "seed-0.pt"
+    if own.exists() or not published.exists():
+        return own
+    print(f"no {shown(own)}: {shown(published)} is used", file=sys.stderr)
+    return published
 
 
 def check_weights(path: Path) -> None:

@@ -1,20 +1,19 @@
 """Scores of generated digits by a trained classifier, and the end of a generator's run."""
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import imageio.v3 as imageio
 import torch
 from torch import Tensor, nn
 
+from common import record
 from common.batches import accuracy, draw, scaled
 from common.checkpoint import load_weights, unwrapped
 from common.errors import InputError
 from common.files import write_whole
 from common.flags import shown
-from common.mnist import makegrid
-from common.record import read_figures
+from common.mnist import MNIST_HASH, makegrid
 from common.run import Run
 
 # Each score's title and unit.
@@ -23,6 +22,12 @@ SCORES = {
     "distance": ("Frechet distance", " (training images: 1)"),
     "rarest": ("rarest digit", "%"),
 }
+
+
+def score_line(scores: dict[str, float]) -> str:
+    """Return scores, by name, as text."""
+    texts = (f"{SCORES[name][0]}: {x:.2f}{SCORES[name][1]}" for name, x in scores.items())
+    return "  ".join(texts)
 
 
 def moments(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,24 +55,29 @@ class Judge:
     def __init__(
         self, run: Run, kind: type[nn.Sequential], x_train: Tensor, x_test: Tensor, y_test: Tensor
     ) -> None:
-        """Load the weights in `out/conv.pt` into a classifier of a kind; look at the real images.
+        """Load a classifier of a kind, and look at the real images.
 
-        Images are (n, c, h, w) uint8, labels (n,) int64. The first 10,000 of x_train are used, as
-        many as are generated. If the weights are missing or useless, a line on stderr says so, and
-        there are no scores.
+        Its weights are the published ones of conv if the images are MNIST's, or else those in
+        `out/conv.pt`. If they are missing or useless, or of a run on other data, a line on stderr
+        says so, and there are no scores. Images are (n, c, h, w) uint8, labels (n,) int64. The
+        first 10,000 of x_train are used, as many as are generated.
         """
-        path, x_train = run.out / "conv.pt", x_train[:10_000]
+        path, x_train = record.PUBLISHED / "conv/seed-0.pt", x_train[:10_000]
+        data = run.header["data"]
+        if data["hash"] != MNIST_HASH or not path.exists():
+            path = run.out / "conv.pt"
         self._run, self._layers = run, list[nn.Module]()
         try:
             with torch.random.fork_rng([]):  # the run is the same with a judge and without
                 classifier = kind()
-            data, figures = run.header["data"], path.with_suffix(".json")
             if data["dtype"] != "uint8" and max(-data["low"], data["high"]) > 1.01:
-                raise InputError(f"the images are {form(data)}, and generators draw -1 to 1")
-            trained = read_figures(figures).header.get("data") if figures.exists() else None
-            if trained and form(trained) != form(data):
-                raise InputError(f"{shown(path)} was trained on {form(trained)}, not {form(data)}")
+                bounds = f"{data['low']:g} to {data['high']:g}"
+                raise InputError(f"the images are {bounds}, and generators draw -1 to 1")
             load_weights(classifier, path)
+            record.check_weights(path)
+            figures = record.read_figures(path.with_suffix(".json"))
+            if (figures.header.get("data") or {}).get("hash") != data["hash"]:
+                raise InputError(f"{shown(path)} is of a run on other, or unknown, data")
             classifier.eval()(scaled(x_test[:1].cpu()))  # a misfit is found here
         except (OSError, InputError, RuntimeError) as error:  # torch's, if the shape does not fit
             text = f"{run.name}: no scores of the digits: {error}; mnist/conv.py trains their judge"
@@ -117,16 +127,8 @@ class Judge:
         if not self._layers:
             return {}
         scores = self.rate(draw(generator, self._run.autocast, *inputs), *inputs[1:])
-        texts = [f"{SCORES[name][0]}: {x:.2f}{SCORES[name][1]}" for name, x in scores.items()]
-        self._run.log(" " * 10 + "  ".join(texts), **scores)
+        self._run.log(" " * 10 + score_line(scores), **scores)
         return scores
-
-
-def form(data: Mapping[str, Any]) -> str:
-    """Return what a header says of images: `float32 of -1 to 1, light on dark`."""
-    low, high = (f"{round(data[name])}" for name in ("low", "high"))
-    ends = "0 to 255" if data["dtype"] == "uint8" else f"{low} to {high}"
-    return f"{data['dtype']} of {ends}, {'light on dark' if data['dark'] else 'dark on light'}"
 
 
 def finish_generator(

@@ -31,7 +31,7 @@ from common.errors import InputError, clear_errors
 from common.flags import script_parser
 from common.mnist import makegrid
 from common.pictures import decode
-from common.record import check_weights
+from common.record import check_weights, find_weights
 from mnist.cgan import Generator
 from mnist.predict import Classifier, answers, load_classifiers
 
@@ -57,10 +57,11 @@ class Server(ThreadingHTTPServer):
         except InputError as error:
             print(f"draw: {error}", file=sys.stderr)
         try:
-            if (out / "cgan.pt").exists():
-                check_weights(out / "cgan.pt")
+            path = find_weights("cgan", out)
+            if path.exists():
+                check_weights(path)
                 generator = Generator()
-                load_weights(generator, out / "cgan.pt")
+                load_weights(generator, path)
                 self.generator = generator
         except InputError as error:
             print(f"draw: {error}", file=sys.stderr)

@@ -1,7 +1,6 @@
 """Export trained networks to ONNX, a format that C++, browsers, phones and other programs read.
 
-python mnist/export.py conv            # mnist/out/conv.onnx, tested with ONNX Runtime
-python mnist/export.py conv --int8     # and mnist/out/conv.int8.onnx, with weights of 8 bits
+python mnist/export.py conv --int8    # mnist/out/conv.onnx; conv.int8.onnx has weights of 8 bits
 """
 
 import json
@@ -29,6 +28,7 @@ from common.batches import accuracy, pixels, scaled
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
+from common.record import find_weights
 from mnist.predict import data_of, trained
 from mnist.sample import NETWORKS
 
@@ -81,8 +81,8 @@ def main(argv: list[str] | None = None) -> None:
     logging.captureWarnings(True)
     logging.disable(logging.WARNING)  # torch's, of itself and of what is not installed
     with clear_errors("export"):
-        weights, path = (flags.out / f"{flags.name}{ending}" for ending in (".pt", ".onnx"))
-        network, header, final = trained(path.with_suffix(".json"))
+        weights, path = find_weights(flags.name, flags.out), flags.out / f"{flags.name}.onnx"
+        network, header, final = trained(weights.with_suffix(".json"))
         model, y = Exported(network, final.get("temperature")).eval(), None
         if model.temperature:
             _, _, x, y, *_ = data_of(header, flags.data)

@@ -41,7 +41,7 @@ from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
 from common.mnist import MNIST_HASH
 from common.pictures import Digit, find_digits, lines_slope, read_picture
-from common.record import Record, check_weights, read_figures
+from common.record import PUBLISHED, Record, check_weights, read_figures
 from common.sheet import only_sheet
 
 
@@ -67,33 +67,44 @@ class Answer(NamedTuple):
     networks: list[tuple[str, list[tuple[str, float]]]]  # each one's three likeliest classes
 
 
-def load_classifiers(out: Path, device: torch.device) -> list[Classifier]:
+def load_classifiers(
+    out: Path, device: torch.device, or_published: bool = True
+) -> list[Classifier]:
     """Return the networks of all finished classifiers of one data set in a folder, by name.
 
     The data set is MNIST, or else that of the newest run. Others, those for images that are not
     (1, 28, 28), and those with damaged files or a script that does not fit are left out, with a
-    line on stderr. If none is left, InputError is raised.
+    line on stderr. If there is none at all, they are the published ones, and a line says so. If
+    none is left, InputError is raised.
     """
-    found, left_out, dates = list[Classifier](), [], {}
-    for path in sorted(out.glob("*.json")):
-        try:
-            header, _, final = read_figures(path)
-            data = header.get("data") or {}
-            if not final or "temperature" not in final or not path.with_suffix(".pt").exists():
-                continue  # unfinished, or a GAN
-            if header["shape"] != [1, 28, 28]:
-                raise InputError("it takes images of another shape")
-            model, *_ = trained(path)
-            a, t, u = (final[name] for name in ("accuracy", "temperature", "unsure"))
-            one = Classifier(path.stem, model.to(device), header["classes"], a, t, u, data)
-            if probabilities(one, torch.zeros(1, 1, 28, 28)).shape != (1, len(one.classes)):
-                raise InputError(f"its network is not for {len(one.classes)} classes")
-            found.append(one)
-            dates[header["date"]] = data.get("hash")
-        except (Exception, SystemExit) as error:  # a script raises whatever it likes
-            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            reason = " ".join(str(error).split())[:300]
-            left_out.append(f"{path.stem} is left out: {kind}{reason}")
+    found, left_out, dates = list[Classifier](), list[str](), dict[str, str | None]()
+    own = {path.stem: path for path in sorted(out.glob("*.json"))}
+    published = {path.parent.name: path for path in sorted(PUBLISHED.glob("*/seed-0.json"))}
+    for runs in (own, published) if or_published else (own,):
+        if found or left_out:
+            break
+        for name, path in runs.items():
+            try:
+                header, _, final = read_figures(path)
+                data = header.get("data") or {}
+                if not final or "temperature" not in final or not path.with_suffix(".pt").exists():
+                    continue  # unfinished, or a GAN
+                if header["shape"] != [1, 28, 28]:
+                    raise InputError("it takes images of another shape")
+                model, *_ = trained(path)
+                a, t, u = (final[x] for x in ("accuracy", "temperature", "unsure"))
+                one = Classifier(name, model.to(device), header["classes"], a, t, u, data)
+                if probabilities(one, torch.zeros(1, 1, 28, 28)).shape != (1, len(one.classes)):
+                    raise InputError(f"its network is not for {len(one.classes)} classes")
+                found.append(one)
+                dates[header["date"]] = data.get("hash")
+            except (Exception, SystemExit) as error:  # a script raises whatever it likes
+                kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+                reason = " ".join(str(error).split())[:300]
+                left_out.append(f"{name} is left out: {kind}{reason}")
+        if found and runs is published:
+            names = ", ".join(one.name for one in found)
+            left_out.append(f"no trained classifier in {shown(out)}: published ones read ({names})")
     if not found:
         hint = f"no trained classifier in {shown(out)}: run python mnist/conv.py first"
         raise InputError("; ".join(left_out) or hint)
@@ -369,7 +380,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("give pictures, or --calibrate")
     with clear_errors("predict"):
         check_table(flags.csv)
-        classifiers = load_classifiers(flags.out, flags.device)
+        classifiers = load_classifiers(flags.out, flags.device, not flags.calibrate)
         if flags.calibrate:
             print(*(calibrate(one, flags.out, flags.data) for one in classifiers), sep="\n")
             return

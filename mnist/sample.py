@@ -4,6 +4,7 @@ python mnist/sample.py 2026                            # mnist/out/sample.png, d
 python mnist/sample.py 2026 --seed 7                   # the same each time
 python mnist/sample.py 3 --count 500 --pictures DIR    # 500 threes, a PNG file each
 python mnist/sample.py --network gan --count 20        # 20 random digits
+python mnist/sample.py --score DIR                     # how good the digits in a folder are
 """
 
 import argparse
@@ -28,10 +29,13 @@ from common.checkpoint import load_weights
 from common.devices import find_device
 from common.errors import InputError, clear_errors
 from common.files import write_whole
-from common.flags import positive, script_parser, shown
+from common.flags import parse_flags, positive, script_parser, shown
 from common.mnist import makegrid
-from common.record import Record, check_weights
+from common.record import Record, check_weights, find_weights
+from common.run import Run
+from common.scores import Judge, score_line
 from mnist import cgan, flow, gan
+from mnist.conv import ConvNet
 
 MOST = 1_000_000  # digits at once: 2 GB of memory
 # The class of each network, its latent vectors' shape, and whether it is told the digits.
@@ -50,10 +54,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--network", choices=NETWORKS, default="cgan", help="generator (default: cgan)")
     add("--count", type=positive(int), default=1, metavar="N", help="draw DIGITS N times")
     add("--pictures", type=Path, metavar="DIR", help="a new folder for a PNG file of each digit")
+    add("--score", type=Path, metavar="DIR", help="score pictures of 28 x 28 pixels; draw nothing")
     add("--seed", type=int, metavar="N", help="random seed (default: a new one each time)")
     add("--device", type=find_device, default="auto", metavar="NAME", help="cpu, cuda, mps or xpu")
     flags = parser.parse_args(argv)
-    if NETWORKS[flags.network][2]:
+    if flags.score:
+        if flags.digits or flags.pictures:
+            parser.error("--score draws nothing: leave out digits and --pictures")
+    elif NETWORKS[flags.network][2]:
         if not re.fullmatch("[0-9]+", flags.digits):
             parser.error(f"{flags.network} needs digits to draw, for instance 2026")
     elif flags.digits:
@@ -74,15 +82,52 @@ def write_pictures(folder: Path, images: NDArray[np.uint8], digits: list[int]) -
         write_whole(folder / "labels.csv", "".join(["file,digit\n", *rows]).encode())
 
 
+def score(folder: Path, out: Path, device: torch.device) -> str:
+    """Return the scores of the PNG files in a folder as text; see `Judge.rate`.
+
+    What was asked for is in labels.csv, as `write_pictures` leaves it, or the first sign of each
+    name: 7-12.png.
+    """
+    paths = sorted(folder.glob("*.png"))
+    images = [imageio.imread(path, mode="L") for path in paths]
+    if wrong := [
+        path for path, image in zip(paths, images, strict=True) if image.shape != (28, 28)
+    ]:
+        raise InputError(f"{wrong[0]}: only pictures of 28 x 28 pixels can be scored")
+    if not images:
+        raise InputError(f"{folder}: there is no PNG file")
+    names = {path.name: path.name for path in paths if re.match("[0-9](?![0-9])", path.name)}
+    if (folder / "labels.csv").exists():
+        rows = (folder / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
+        names = dict(row.split(",") for row in rows if re.fullmatch("[^,]+,[0-9]", row))
+    asked = [int(names[path.name][0]) for path in paths if path.name in names]
+    if len(asked) not in (0, len(paths)):
+        raise InputError(f"{folder}: only {len(asked)} of {len(paths)} pictures say what was asked")
+    flags = ["--out", str(out), "--device", str(device)]
+    run = Run(parse_flags(flags, __file__, None, epochs=1, batch_size=1, lr=1))
+    x_train, _, x_test, y_test = run.load((1, 28, 28), classes=10)
+    judge = Judge(run, ConvNet, x_train, x_test, y_test)
+    if "judge" not in run.header:
+        raise InputError(f"{folder} is not scored")
+    x = torch.from_numpy(np.stack(images)).unsqueeze(1).to(device)
+    scores = judge.rate(x, torch.tensor(asked) if asked else None)
+    few = "" if len(x) >= 10_000 else "  (of fewer than 10,000, the distance is too high)"
+    return f"{shown(folder)}: {len(x):,} pictures  {score_line(scores)}{few}"
+
+
 def main(argv: list[str] | None = None) -> None:
     flags = parse(argv)
     kind, shape, _ = NETWORKS[flags.network]
-    path, folder = flags.out / f"{flags.network}.pt", flags.pictures
+    folder = flags.pictures
     seed = random.randrange(10**6) if flags.seed is None else flags.seed
     width = len(flags.digits) or 1  # digits side by side
     with clear_errors("sample"):
+        if flags.score:
+            print(score(flags.score, flags.out, flags.device))
+            return
         if folder and folder.exists() and any(folder.iterdir()):
             raise InputError(f"{folder} is not empty: name a new folder")
+        path = find_weights(flags.network, flags.out)
         if not path.exists():
             raise InputError(f"no {shown(path)}: mnist/{flags.network}.py trains it")
         generator = kind()

@@ -4,7 +4,7 @@ python mnist/trials.py conv "conv --precision float32" swa --seeds 8
 python mnist/trials.py logit linear --seeds 10 --jobs 2      # two runs at once, a thread each
 torchrun --nproc-per-node 2 mnist/trials.py conv --seeds 8   # its processes share the seeds
 
-Each run is a program, and writes to OUT/COMMAND/seed-N. mnist/out/conv.pt judges drawn digits. The
+Each run is a program, and writes to OUT/COMMAND/seed-N. conv judges drawn digits. The
 same command continues a study. Several machines share OUT. Results: OUT/trials.log, .json, .png.
 """
 
@@ -35,7 +35,7 @@ from common.data import load
 from common.errors import InputError, clear_errors
 from common.files import script_hash, write_whole
 from common.flags import ROOT, from_here, positive, shown
-from common.record import read_figures
+from common.record import PUBLISHED, read_figures
 
 ERRORS = "stderr.txt"  # what a run has printed there, in its folder
 TORCHRUN = re.compile(r"RANK|WORLD_SIZE|(LOCAL|GROUP|ROLE|MASTER|TORCHELASTIC)_.*")
@@ -162,8 +162,9 @@ def run(trials: list[Trial], jobs: int, first: Trial, judged: bool) -> None:
             if waiting and len(running) < jobs and (waiting[0] is first or first.path.exists()):
                 trial = waiting.pop(0)
                 if judged:
-                    judge = (ROOT / "mnist/out/conv.pt").read_bytes()
-                    write_whole(trial.folder / "conv.pt", judge)
+                    for judge in (ROOT / "mnist/out/conv.json", ROOT / "mnist/out/conv.pt"):
+                        if judge.exists() or not (PUBLISHED / "conv/seed-0.pt").exists():
+                            write_whole(trial.folder / judge.name, judge.read_bytes())
                 command = [sys.executable, str(trial.script)]
                 command += [*threads, *trial.words[1:], "--seed", str(trial.seed)]
                 command += ["--out", from_here(trial.folder), "--resume"]

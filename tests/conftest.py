@@ -103,6 +103,13 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
+def copy(weights: Path, folder: Path) -> None:
+    """Copy weights, and the figures beside them, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (weights, weights.with_suffix(".json")):
+        shutil.copy(path, folder)
+
+
 def comparable(log: str) -> list[str]:
     """Return a log's lines without what differs in an equal run: command, dates, times, paths."""
     prefixes = "command:|date:|seconds|grid of|weights:|Generated|judge:"

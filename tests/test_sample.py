@@ -1,6 +1,8 @@
 """Digits on demand, from weights as the GANs leave them."""
 
 import csv
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.batches import draw
+from common.mnist import mnist
 from mnist import cgan, gan
-from mnist.sample import main
+from mnist.predict import load_classifiers
+from mnist.sample import main, write_pictures
 from tests.conftest import run_script
 
 
@@ -95,3 +99,39 @@ def test_what_cannot_be_drawn(flags: list[str], told: str, out: Path) -> None:
     with pytest.raises(SystemExit, match=rf"^{told}.*$"):
         sample(out, *flags)
     assert not (out / "sample.png").exists()
+
+
+def test_scores_of_a_folder(
+    trained_conv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, folder = mnist(), tmp_path / "new"
+    write_pictures(folder, data["X"][:300], [])
+    flags = ["--score", str(folder), "--out", str(trained_conv.parent), "--device", "cpu"]
+    main(flags)
+    line = capsys.readouterr().out
+    assert re.search(r"new: 300 pictures  Frechet distance: [\d.]+ .* rarest digit: [\d.]+%", line)
+    write_pictures(folder, data["X"][:300], data["Y"][:300].tolist())
+    main(flags)
+    found = re.search(r"digit as asked: ([\d.]+)%", capsys.readouterr().out)
+    assert found and float(found[1]) > 90
+    Image.new("L", (28, 29)).save(folder / "other.png")
+    with pytest.raises(SystemExit, match=r"^sample: \S+other\.png: only .*$"):
+        main(flags)
+
+
+def test_published_networks_where_there_are_none(
+    trained_conv: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for path in (out / "cgan.pt", trained_conv, trained_conv.with_suffix(".json")):
+        (out / path.stem).mkdir(exist_ok=True)
+        shutil.copy(path, out / path.stem / f"seed-0{path.suffix}")
+    for module in ("common.record", "mnist.predict"):
+        monkeypatch.setattr(f"{module}.PUBLISHED", out)
+    assert sample(out / "new", "2026").shape == (1, 4, 28, 28)
+    assert "cgan/seed-0.pt is used\n" in capsys.readouterr().err
+    [conv] = load_classifiers(out / "new", torch.device("cpu"))
+    assert conv.name == "conv"
+    assert capsys.readouterr().err.endswith("published ones read (conv)\n")

@@ -9,13 +9,12 @@ import torch
 from scipy import linalg
 from torch import Tensor
 
-from common import scores
+from common import record, scores
 from common.flags import parse_flags
-from common.mnist import mnist
 from common.run import Run
 from mnist import cgan
 from mnist.conv import ConvNet
-from tests.conftest import SHORT, Finished, Train, call_main, figures
+from tests.conftest import SHORT, Finished, Train, call_main, copy, figures
 
 
 def vectors(n: int, d: int, seed: int) -> Tensor:
@@ -41,12 +40,9 @@ def test_distance_agrees_with_the_root_of_the_matrix(d: int) -> None:
 
 
 def test_scores_of_real_digits(trained_conv: Path) -> None:
-    flags = parse_flags(
-        ["--out", str(trained_conv.parent), "--device", "cpu"], cgan.__file__, None, 1, 60, 0.1
-    )
-    run, data = Run(flags), mnist()
-    arrays = [torch.from_numpy(data[key][:2000]) for key in ("x", "y", "X", "Y")]  # for speed
-    x_train, y_train, x_test, y_test = run.load((1, 28, 28), 10, arrays)
+    argv = ["--out", str(trained_conv.parent), "--device", "cpu", "--limit", "2000"]  # for speed
+    run = Run(parse_flags(argv, cgan.__file__, None, 1, 60, 0.1))
+    x_train, y_train, x_test, y_test = run.load((1, 28, 28), 10)
     random_state = torch.get_rng_state()
     judge = scores.Judge(run, ConvNet, x_train, x_test, y_test)
     assert torch.equal(torch.get_rng_state(), random_state)
@@ -62,9 +58,9 @@ def test_scores_of_real_digits(trained_conv: Path) -> None:
 
 
 def test_a_judge_scores_each_epoch_and_changes_nothing(
-    trained_conv: Path, few_digits: Path, tmp_path: Path
+    finished: Finished, few_digits: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(trained_conv, tmp_path)
+    copy(finished("conv") / "conv.pt", tmp_path)
     flags = ["--limit", "60", "--epochs", "1", "--precision", "float32", "--data", few_digits]
     for out in (tmp_path / "without", tmp_path):
         call_main("cgan", *flags, "--out", out)
@@ -77,10 +73,23 @@ def test_a_judge_scores_each_epoch_and_changes_nothing(
             assert final[score] == epoch[score]
 
 
-@pytest.mark.parametrize("weights", ["missing", "damaged"])
+def test_the_published_conv_judges_digits_of_mnist(
+    trained_conv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy(trained_conv, tmp_path / "conv")
+    for ending in (".pt", ".json"):
+        (tmp_path / f"conv/conv{ending}").rename(tmp_path / f"conv/seed-0{ending}")
+    (tmp_path / "conv.pt").write_bytes(b"damaged")
+    monkeypatch.setattr(record, "PUBLISHED", tmp_path)
+    call_main("cgan", "--limit", "60", "--epochs", "1", "--out", tmp_path)
+    assert figures(tmp_path, "cgan")["header"]["judge"].startswith(f"{tmp_path}/conv/seed-0.pt, ")
+
+
+@pytest.mark.parametrize("weights", ["missing", "damaged", "of other data"])
 def test_no_judge_without_useful_weights(
     weights: str,
     finished: Finished,
+    trained_conv: Path,
     train: Train,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -88,6 +97,8 @@ def test_no_judge_without_useful_weights(
     shutil.copy(finished("cgan") / "cgan.pt", tmp_path)
     if weights == "damaged":
         (tmp_path / "conv.pt").write_bytes(b"damaged")
+    if weights == "of other data":
+        copy(trained_conv, tmp_path)
     capsys.readouterr()  # the training's
     train("cgan", *SHORT["cgan"], "--evaluate")
     told = capsys.readouterr().err.splitlines()[-1]
