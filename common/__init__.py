@@ -15,6 +15,11 @@ record      a run's log, figures, pictures and weights
 checkpoint  weights, and a run's state after an epoch
 files       files that are whole or not there, one process a run, hashes
 errors      one clear line for what the user can mend
-pictures    the digits on a picture, each in MNIST's form
-ink         what is drawn on a picture, without shade and ruled lines
+pictures    the digits on a picture, each in MNIST's form, by the steps of the modules below
+sheet       the sheet of paper: what is around it is painted over
+ink         what is drawn on a picture, without shade
+lines       ruled lines, grids and frames, taken out of the ink
+pieces      the pieces of ink: which make up a digit, which are in a line
+cuts        ways to cut digits that touch
+signs       signs between digits, which are none
 """
