@@ -1,9 +1,9 @@
-"""A small residual network on distorted images: the most accuracy in a minute, and what to copy.
+"""A small residual network, trained on distorted images: copy it for images of your own.
 
 python mnist/resnet.py               # 20 epochs
 python mnist/resnet.py --epochs 2    # a first look
 
-He et al. 2016, "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385
+99.66 % (seed 0, mnist/results/resnet). He et al. 2016, https://arxiv.org/abs/1512.03385
 """
 
 import sys
