@@ -112,6 +112,7 @@ def score(folder: Path, out: Path, device: torch.device) -> str:
     x = torch.from_numpy(np.stack(images)).unsqueeze(1).to(device)
     scores = judge.rate(x, torch.tensor(asked) if asked else None)
     few = "" if len(x) >= 10_000 else "  (of fewer than 10,000, the distance is too high)"
+    print(f"judge: {run.header['judge']}")
     return f"{shown(folder)}: {len(x):,} pictures  {score_line(scores)}{few}"
 
 

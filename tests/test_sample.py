@@ -94,7 +94,10 @@ def test_a_gan_without_classes(out: Path) -> None:
         (["7", "--count", "100000000000"], "2"),
     ],
 )
-def test_what_cannot_be_drawn(flags: list[str], told: str, out: Path) -> None:
+def test_what_cannot_be_drawn(
+    flags: list[str], told: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.record.PUBLISHED", out)  # nothing is published
     (out / "cgan.pt").unlink()
     with pytest.raises(SystemExit, match=rf"^{told}.*$"):
         sample(out, *flags)
