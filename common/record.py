@@ -72,8 +72,7 @@ class Record:
             self.log(f"judge: {h['judge']}")
         data = h["data"]
         self.log(f"data: {data['path']}, {data['kind']}, hash {data['hash']}")
-        left_out = [f"{data['left out']} pictures left out"] if data["left out"] else []
-        for note in [*data["notes"], *left_out]:
+        for note in data["notes"]:
             self.log(f"data: {note}")
         self.log(f"images: {h['images']:,} to train on, {h['tested']:,} {h['test set']}")
         self.log(f"classes: {' '.join(h['classes'])}")
