@@ -14,19 +14,8 @@ from common.errors import DIVERGED, InputError
 from common.files import write_whole
 
 # What must be the same in the headers of a run and of its continuation.
-FIXED = [
-    "data",
-    "test set",
-    "images",
-    "tested",
-    "weights",
-    "device",
-    "threads",
-    "precision",
-    "judge",
-]
-FIXED += ["epochs", "batch_size", "lr", "seed"]
-FIXED += ("device", "threads", "precision", "judge")
+FIXED = ["data", "test set", "images", "tested", "weights", "epochs", "batch_size", "lr", "seed"]
+FIXED += ["device", "threads", "precision", "judge"]
 
 
 def save(path: Path, states: Mapping[str, Any]) -> None:
@@ -44,15 +33,6 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load raises whatever a damaged file leads it to
         kind = type(error).__name__
         raise InputError(f"{path} is damaged, or no state dict ({kind}): train anew") from None
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Return what `save_state` wrote; InputError if it is damaged, or something else."""
-    state = read(path)
-    kinds = {"header": dict, "figures": list, "lines": list, "states": dict, "random": list}
-    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
-        raise InputError(f"{path} is damaged, or no checkpoint of a run: leave out --resume")
-    return state
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -110,12 +90,17 @@ def save_state(
 
 
 def load_state(
-    path: Path, state: Mapping[str, Any], parts: Mapping[str, Any], device: torch.device
-) -> None:
-    """Set parts and random numbers to the state that `save_state` has written to a path.
+    path: Path, header: Mapping[str, Any], parts: Mapping[str, Any], device: torch.device
+) -> dict[str, Any]:
+    """Set parts and random numbers to the state that `save_state` has written; return all of it.
 
-    If it is that of other parts, InputError is raised.
+    If the file is damaged, or of a run with other settings or parts, InputError is raised.
     """
+    state = read(path)
+    kinds = {"header": dict, "figures": list, "lines": list, "states": dict, "random": list}
+    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise InputError(f"{path} is damaged, or no checkpoint of a run: leave out --resume")
+    check_settings(path, state["header"], header)
     try:
         for name, part in parts.items():
             # Optimizers and schedules take the state of others without a word.
@@ -129,6 +114,7 @@ def load_state(
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         text = f"{path} fits another network, optimizer or schedule ({reason}): leave out --resume"
         raise InputError(text) from None
+    return state
 
 
 def names_in(state: Mapping[str, Any]) -> list[Any]:

@@ -1,12 +1,13 @@
-"""Data in folders: pictures, one of each image, and CSV files."""
+"""Data in folders: IDX files, pictures, one of each image, and CSV files."""
 
 import math
+import os
 import random
 import re
 import sys
 import warnings
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,10 +17,18 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.mnist import read_idx
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, int, int]  # channels, height, width
 
+IDX_PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+# emnist-letters-test-labels-idx1-ubyte.gz, t10k-labels.idx1-ubyte, X_kannada_MNIST_train-idx3-ubyte
+IDX_NAME = re.compile(
+    r"(?:[xy]_)?(.*?)[-_.]?(train|t10k|test)[-_.]?(?:images?|labels?)?"
+    r"[-_.]idx(\d)(?:[-_.](?:ubyte|byte|short|int|float|double))?(?:\.gz)?",
+    re.IGNORECASE,
+)
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
@@ -34,22 +43,78 @@ class Found(NamedTuple):
     notes: list[str]
 
 
-def find_pictures(folder: Path) -> Found | None:
+def find(path: Path, shape: Shape | None) -> Found:
+    """Return what is in a folder, or in a CSV file; InputError if it is nothing of all that."""
+    if found := _find_idx(path) or _find_pictures(path) or _find_csv(path, shape):
+        return found
+    raise InputError(
+        f"{path}: found {_nearest(path)}; what can be read is a folder of IDX files"
+        f" (train-images-idx3-ubyte and so on), an .npz or CSV file or pictures (train/3/a.png)"
+    )
+
+
+def _nearest(path: Path) -> str:
+    """Return a file's name, or some names in a folder, first those most like IDX files' names."""
+    names = [path.name] if path.is_file() else os.listdir(path)
+    like = re.compile("idx|ubyte|train|test|t10k|images|labels", re.IGNORECASE)
+    return ", ".join(sorted(names, key=lambda name: (-len(like.findall(name)), name))[:8])
+
+
+def _find_idx(path: Path) -> Found | None:
+    """Return the arrays of four IDX files in a folder or up to two folders further in, or None.
+
+    If there are several sets, the path ends in the beginning of their files' names. InputError is
+    raised if a file lacks or is damaged, or if it is unclear which one is meant.
+    """
+    sets: dict[Path, dict[str, Path]] = {}
+    for depth in ("*", "*/*", "*/*/*"):
+        # Sorted, a raw file comes ahead of its gzipped twin.
+        for file in sorted((path if path.is_dir() else path.parent).glob(f"{depth}[Ii][Dd][Xx]*")):
+            if (match := IDX_NAME.fullmatch(file.name)) and file.is_file():
+                in_own_folder = IDX_NAME.fullmatch(file.parent.name)
+                place = (file.parents[1] if in_own_folder else file.parent) / match[1]
+                part = "train" if match[2].lower() == "train" else "t10k"
+                part += "-labels" if match[3] in "12" else "-images"
+                first = sets.setdefault(place, {}).setdefault(part, file)
+                if file.name.removesuffix(".gz") != first.name.removesuffix(".gz"):
+                    raise InputError(f"{first} and {file} are both {part}: move one elsewhere")
+    if path not in sets:
+        whole = {place: files for place, files in sets.items() if len(files) == 4}
+        sets = (whole or sets) if path.is_dir() else {}
+        if len(sets) > 1:
+            raise InputError(f"{path}: give one of {', '.join(map(str, sets))}")
+        if not sets:
+            return None
+        [path] = sets
+    files = sets[path]
+    if lacking := [part for part in IDX_PARTS if part not in files]:
+        near = _nearest(next(iter(files.values())).parent)
+        raise InputError(f"{path}: {', '.join(lacking)} missing; found {near}")
+    arrays = [read_idx(files[part]) for part in IDX_PARTS]
+    if path.name.startswith("emnist"):  # its images are stored column by column
+        arrays[::2] = [images.swapaxes(1, 2) for images in arrays[::2]]
+    # Of QMNIST's eight columns of labels the first is the digit.
+    arrays[1::2] = [y[:, 0] if y.shape[1:] == (8,) else y for y in arrays[1::2]]
+    return Found("IDX files", arrays, [])
+
+
+def _find_pictures(folder: Path) -> Found | None:
     """Return pictures in folders of one class each, by name, or None if there are none.
 
-    These folders are in `train` or `training`, and `test`, `testing`, `val`, `valid` or
-    `validation`, or in the folder itself. InputError is raised if one of these two has no pictures.
+    These folders are in folders named as in TRAIN and TEST, or in the folder itself. InputError is
+    raised if there are none to train on, or to test.
     """
     folders = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))}
     train = next((folders.pop(name) for name in TRAIN if name in folders), None)
     test = next((folders.pop(name) for name in TEST if name in folders), None)
     x, y = _paths(train or folder)
-    if train is None:
-        return Found("pictures", *split(x, y)) if len(x) else None
-    parts, notes = ([x, y, *_paths(test)], list[str]()) if test else split(x, y)
+    if not (train or len(x)):
+        return None
+    parts, notes = ([x, y, *_paths(test)], list[str]()) if train and test else _split(x, y)
     if not all(map(len, parts)):
-        raise InputError(f"{folder}: no pictures in folders of one class each in {train} or {test}")
-    return Found("pictures", parts, notes + [f"{path} is not used" for path in folders.values()])
+        raise InputError(f"{folder}: too few pictures in folders of one class each in its parts")
+    unused = folders.values() if train else ()
+    return Found("pictures", parts, notes + [f"{path} is not used" for path in unused])
 
 
 def _paths(folder: Path) -> list[Array]:
@@ -64,7 +129,7 @@ def _paths(folder: Path) -> list[Array]:
     ]
 
 
-def split(x: Array, y: Array) -> tuple[list[Array], list[str]]:
+def _split(x: Array, y: Array) -> tuple[list[Array], list[str]]:
     """Return the four parts of data that has no test part, and a note that says so."""
     tested, generator = np.zeros(len(y), bool), np.random.default_rng(0)
     for label in np.unique(y):
@@ -75,17 +140,16 @@ def split(x: Array, y: Array) -> tuple[list[Array], list[str]]:
 
 
 def read_pictures(
-    parts: Sequence[Array], shape: Shape | None, ink: bool
-) -> tuple[list[Array], int]:
-    """Return the parts with images, (n, h, w) or (n, h, w, 3) uint8, and how many are left out.
+    paths: Array, labels: Array, shape: Shape | None, ink: bool, notes: list[str]
+) -> tuple[Array, Array]:
+    """Return images, (n, c, h, w) uint8, and labels of pictures.
 
-    Pictures are fitted into the shape, (c, h, w), or that of the first one; with `ink`, each is a
-    digit on paper, and brought to MNIST's form. What cannot be read is named on stderr and left
-    out; InputError is raised if this is half of all.
+    They are fitted into the shape, (c, h, w), or that of the first one; with `ink`, each is a digit
+    on paper, and brought to MNIST's form. What cannot be read is named on stderr, left out and
+    counted in the notes; InputError is raised if this is half of all.
     """
     from common.pictures import read_digit, upright  # here, since scipy loads slowly
 
-    paths = [*parts[0], *parts[2]]
     if shape is None:
         first = upright(paths[0].read_bytes(), str(paths[0]))
         shape = 1 if first.mode in ("1", "L") else 3, first.height, first.width
@@ -104,16 +168,15 @@ def read_pictures(
         # To hand a picture to a thread takes longer than to decode one of 28 x 28 pixels.
         results = (pool.map if ink or paths[0].stat().st_size > 10_000 else map)(read, paths)
         found = list(tqdm(results, "pictures", len(paths), disable=None, leave=False))
+    images = [image for image in found if not isinstance(image, Exception)]
     errors = [image for image in found if isinstance(image, Exception)]
-    if 2 * len(errors) >= len(found):
-        raise InputError(f"{errors[0]}; {len(errors)} of {len(found)} pictures cannot be read")
-    for error in errors:
-        print(f"left out: {error}", file=sys.stderr)
-    images = np.stack([image for image in found if not isinstance(image, Exception)])
-    kept = np.array([not isinstance(image, Exception) for image in found])
-    trained, tested = np.split(kept, [len(parts[0])])
-    x_train, x_test = np.split(images, [trained.sum()])
-    return [x_train, parts[1][trained], x_test, parts[3][tested]], len(errors)
+    if errors:
+        if len(errors) >= len(images):
+            raise InputError(f"{errors[0]}; {len(errors)} of {len(found)} pictures cannot be read")
+        print(*(f"left out: {error}\n" for error in errors), sep="", end="", file=sys.stderr)
+        notes.append(f"{len(errors)} of {len(found)} pictures are left out")
+    x = np.stack(images).reshape(-1, *size[1:], size[0]).transpose(0, 3, 1, 2).copy()
+    return x, labels[[not isinstance(image, Exception) for image in found]]
 
 
 def _fitted(picture: Image.Image, shape: Shape) -> Array:
@@ -131,7 +194,7 @@ def _fitted(picture: Image.Image, shape: Shape) -> Array:
     return np.asarray(ImageOps.pad(picture, size, color=tuple(colour.tolist())))
 
 
-def find_csv(path: Path, shape: Shape | None) -> Found | None:
+def _find_csv(path: Path, shape: Shape | None) -> Found | None:
     """Return the images of a CSV file, or of the one in a folder, or None if there is none.
 
     A row is a label, an integer, and the pixels of a grey image, row by row, of the shape,
@@ -154,7 +217,7 @@ def find_csv(path: Path, shape: Shape | None) -> Found | None:
         print(f"left out: {twin}: has no labels", file=sys.stderr)
     if not len(y) or np.ptp(y) == 0:
         raise InputError(f"{files[0]}: the first column holds no labels")
-    return Found("CSV", *split(x, y))
+    return Found("CSV", *_split(x, y))
 
 
 def _read_csv(path: Path, shape: Shape | None) -> tuple[Array, Array]:
@@ -162,14 +225,11 @@ def _read_csv(path: Path, shape: Shape | None) -> tuple[Array, Array]:
     try:
         with open(path) as file:
             titles = int(file.readline().strip(' "')[:1].isalpha())
+        table_of = partial(np.loadtxt, path, delimiter=",", skiprows=titles, quotechar='"', ndmin=2)
         try:
-            table = np.loadtxt(
-                path, np.uint8, delimiter=",", skiprows=titles, quotechar='"', ndmin=2
-            )
+            table = table_of(dtype=np.uint8)
         except ValueError:  # floats, or labels above 255
-            table = np.loadtxt(
-                path, np.float32, delimiter=",", skiprows=titles, quotechar='"', ndmin=2
-            )
+            table = table_of(dtype=np.float32)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     for labels in (1, 0):

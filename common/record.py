@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
 import imageio.v3 as imageio
 import numpy as np
@@ -72,8 +72,7 @@ class Record:
             self.log(f"judge: {h['judge']}")
         data = h["data"]
         self.log(f"data: {data['path']}, {data['kind']}, hash {data['hash']}")
-        left_out = [f"{data['left out']} pictures left out"] if data["left out"] else []
-        for note in [*data["notes"], *left_out]:
+        for note in data["notes"]:
             self.log(f"data: {note}")
         self.log(f"images: {h['images']:,} to train on, {h['tested']:,} {h['test set']}")
         self.log(f"classes: {' '.join(h['classes'])}")
@@ -92,6 +91,8 @@ class Record:
         figures = {"header": self.header, "epochs": self.figures, "final": final}
         if self.writes:
             write_whole(self.path(".json"), json.dumps(figures, indent=1).encode())
+        if final is not None:  # a finished run needs no checkpoint
+            self.path(".resume.pt").unlink(missing_ok=True)
 
     def save_picture(self, ending: str, pixels: NDArray[np.uint8]) -> None:
         """Write pixels, (h, w) or (h, w, 3) uint8, as a PNG."""
@@ -163,36 +164,37 @@ class Figures(NamedTuple):
     final: dict[str, Any] | None
 
 
-# Types of what a run's JSON holds, where it is there: two numbers are the lowest and the highest.
+NUMBER = (-1e100, 1e100)
+# Types of what a run's JSON holds, by name: a pair is the lowest number and the highest, a list has
+# the type of its elements. All that HEADER names is in the header of a script's run.
 HEADER: dict[str, Any] = {
     **dict.fromkeys(["name", "script", "command", "date", "precision", "test set"], str),
-    **dict.fromkeys(["epochs", "seed", "tested"], int),
-    "shape": list[int],
-    "classes": list[str],
+    **{"epochs": int, "seed": int, "tested": int, "shape": [int], "classes": [str]},
 }
-OTHERS: dict[str, Any] = {
-    **dict.fromkeys(["script hash", "network", "judge"], str),
-    "data": {"hash": str, "dtype": str, "low": float, "high": float, "dark": bool},
-}
-FINAL: dict[str, Any] = {
-    **dict.fromkeys(["weights", "network"], str),
-    **dict.fromkeys(["seconds", "distance", "asked", "rarest"], float),
-    **{"accuracy": (0, 100), "misread": int, "temperature": (1e-6, 1e6), "unsure": (0, 2)},
+TYPES: dict[str, Any] = {
+    **HEADER,
+    **dict.fromkeys(["script hash", "network", "judge", "hash", "dtype"], str),
+    **dict.fromkeys(["seconds", "distance", "asked", "rarest", "low", "high"], NUMBER),
+    **{"epoch": int, "misread": int, "data": dict, "dark": bool},
+    **{"accuracy": (0, 100), "temperature": (1e-6, 1e6), "unsure": (0, 2)},
 }
 
 
 def read_figures(path: Path) -> Figures:
     """Return what `save_figures` has written, of any version; InputError if it is something else.
 
-    All that HEADER names is in the header of a script's run, and the seconds are in the final ones.
+    Final figures have at least the seconds.
     """
     try:
         run = Figures(**json.loads(path.read_bytes()))
-        fits = _fits(run.header, HEADER | OTHERS) and _fits(run.epochs, list[dict[str, float]])
-        fits &= run.final is None or ("seconds" in run.final and _fits(run.final, FINAL))
+        final = {"seconds": 0} if run.final is None else run.final
+        parts = [run.header, run.header.get("data") or {}, final]
+        named = [(value, TYPES.get(x)) for part in parts for x, value in part.items()]
+        named += [(row[x], TYPES.get(x, NUMBER)) for row in run.epochs for x in ["epoch", *row]]
+        fits = all(_fits(*pair) for pair in named) and type(run.epochs) is list
+        fits &= "seconds" in final
         fits &= "script" not in run.header or run.header.keys() >= HEADER.keys()
-        fits &= all(_fits(row["epoch"], int) for row in run.epochs)
-    except (KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         fits = False
     if not fits:
         raise InputError(f"{path} is damaged, or does not hold the figures of a run")
@@ -200,18 +202,11 @@ def read_figures(path: Path) -> Figures:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value has a type; of a dictionary of types, those that it lacks may lack."""
-    if isinstance(kind, dict):
-        return isinstance(value, dict) and all(_fits(value[x], kind[x]) for x in kind if x in value)
     if isinstance(kind, tuple):
-        return _fits(value, float) and kind[0] <= value <= kind[1]
-    if kind is float:  # and finite
-        return type(value) in (int, float) and abs(value) < 1e100
-    values = value.values() if isinstance(value, dict) else value
-    parts = get_args(kind)
-    return type(value) is (get_origin(kind) or kind) and (
-        not parts or all(_fits(x, parts[-1]) for x in values)
-    )
+        return type(value) in (int, float) and kind[0] <= value <= kind[1]
+    if isinstance(kind, list):
+        return type(value) is list and all(type(element) is kind[0] for element in value)
+    return kind is None or type(value) is kind
 
 
 def find_weights(name: str, out: Path) -> Path:
@@ -243,11 +238,8 @@ def warn_of_inversion(weights: Path, dark: bool) -> None:
     Dark is the background of the images that they shall read. What the run had is in its figures.
     """
     with suppress(InputError, KeyError, OSError):
-        trained = read_figures(weights.with_suffix(".json")).header["data"]["dark"]
-        if trained and not dark:
-            text = "these images are dark on light, those that trained"
-            text += f" {shown(weights)} light on dark; --ink brings pictures to MNIST's form"
-            print(f"warning: {text}", file=sys.stderr)
-        elif dark and not trained:
-            text = "these images are light on dark, those that trained"
-            print(f"warning: {text} {shown(weights)} dark on light", file=sys.stderr)
+        if read_figures(weights.with_suffix(".json")).header["data"]["dark"] != dark:
+            forms = ("light on dark", "dark on light")[:: 1 if dark else -1]
+            text = f"these images are {forms[0]}, those that trained {shown(weights)} {forms[1]}"
+            hint = "" if dark else "; --ink brings pictures to MNIST's form"
+            print(f"warning: {text}{hint}", file=sys.stderr)

@@ -15,14 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from common.batches import accuracy, batch_count, predict
-from common.checkpoint import (
-    check_settings,
-    load_state,
-    load_weights,
-    read_state,
-    save_state,
-    unwrapped,
-)
+from common.checkpoint import check_settings, load_state, load_weights, save_state, unwrapped
 from common.data import MisfitError, load
 from common.devices import choose_precision, device_name, keep_freed_memory, peak_memory
 from common.errors import InputError, clear_errors
@@ -77,8 +70,8 @@ class Run(Record):
         self._stack = ExitStack()
         given = [flag for flag in flags.argv if flag != "--resume"]
         command = shlex.join([*program(), shown(script), *given])
-        go_on = shlex.join([*program(), from_here(script), *given, "--resume"])
-        self._go_on = f"; to continue: {go_on}"
+        again = [*program(), from_here(script), *given, "--resume"]
+        self._go_on = f"; to continue: {shlex.join(again)}"
         self.header |= {
             "script": shown(script),
             "script hash": script_hash(script),
@@ -110,8 +103,7 @@ class Run(Record):
         """Return x_train, y_train, x_test, y_test on the run's device.
 
         Images are (n, c, h, w), uint8 of 0 to 255 or floats; labels are (n,) int64. Shape and
-        classes are what the network takes. `arrays` are the four, as arrays or tensors, in place of
-        the files in `--data`.
+        classes are what the network takes. `arrays` are the four in place of those in `--data`.
         """
         flags = self.flags
         source = flags.data if arrays is None else arrays
@@ -135,9 +127,8 @@ class Run(Record):
     def place(self, model: Model, weights: str | None = ".pt") -> Model:
         """Return the model on the run's device, channels last; take its weights, if there are any.
 
-        They are those of `--weights FILE`, or, with `--evaluate`, of the script's run in `--out`. A
-        run's second network has its own ending in place of `.pt`, and begins anew where no such
-        file is. None takes no weights.
+        They are those of `--weights FILE`, or, with `--evaluate`, of the run in `--out`. A second
+        network has its own ending, and begins anew where no such file is. None takes no weights.
         """
         path = self.flags.weights or (self._trained if self.flags.evaluate else None)
         if path and weights:
@@ -210,20 +201,15 @@ class Run(Record):
         percent, misread = accuracy(logits, y_test), int((predicted != actual).sum())
         self.log(f"\n{percent:.2f}% {self.tested} accuracy, {misread} of {len(actual):,} misread")
         final = {"accuracy": percent, "misread": misread, **self.log_time()}
+        final |= {"network": type(unwrapped(model)).__name__}
+        final |= {"temperature": temperature, "unsure": unsure}
         wrong = mismatch_lines(mismatches(actual, predicted), self.header["classes"])
         self.log("\n".join(["", "mismatches:", *wrong, ""]))
         if not self.flags.evaluate:
             final["weights"] = self.save_weights(model)
         self.save_picture(".png", mismatch_grid(x_test.cpu(), actual, predicted))
         self.log(f"grid of mismatches: {shown(self.path('.png'))}")
-        final |= {"network": type(unwrapped(model)).__name__}
-        self.save_figures({**final, "temperature": temperature, "unsure": unsure})
-
-    def save_figures(self, final: Mapping[str, Any] | None = None) -> None:
-        """Write header, epochs and final figures, None while the run goes on, to `NAME.json`."""
-        super().save_figures(final)
-        if final is not None:  # a finished run needs no checkpoint
-            self.path(".resume.pt").unlink(missing_ok=True)
+        self.save_figures(final)
 
     def log_time(self) -> dict[str, Any]:
         """Log the seconds of all epochs and, if it is known, the peak memory; return both."""
@@ -244,17 +230,14 @@ class Run(Record):
         if run and run.final:
             check_settings(figures, run.header, self.header)
             checkpoint.unlink(missing_ok=True)  # if it was killed between two files
-            log = shown(figures.with_suffix(".log"))
-            print(f"{self.name}: finished already, see {log}", file=sys.stderr)
+            print(f"{self.name}: finished already, see {shown(self.path('.log'))}", file=sys.stderr)
             raise SystemExit(0)
         if not checkpoint.exists():
             print(f"{self.name}: no {shown(checkpoint)}; starting at epoch 1", file=sys.stderr)
             return 1
-        state = read_state(checkpoint)
-        now, start = self.header, state.get("header", {})
-        check_settings(checkpoint, start, self.header)
-        load_state(checkpoint, state, parts, self.device)
-        self.header, self.figures, self.lines = start, state["figures"], state["lines"]
+        state, now = load_state(checkpoint, self.header, parts, self.device), self.header
+        start = self.header = state["header"]
+        self.figures, self.lines = state["figures"], state["lines"]
         self.started = True
         self.save_log()
         if self.writes:

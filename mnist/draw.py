@@ -27,13 +27,14 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
 
 from common.batches import draw
 from common.checkpoint import load_weights
+from common.classifiers import Classifier, load_classifiers
 from common.errors import InputError, clear_errors
 from common.flags import script_parser
 from common.mnist import makegrid
 from common.pictures import decode
 from common.record import check_weights, find_weights
 from mnist.cgan import Generator
-from mnist.predict import Classifier, answers, load_classifiers
+from mnist.predict import answers
 
 LARGEST = 4 * 2**20  # bytes of a request
 PIXELS = 25_000_000  # of a picture

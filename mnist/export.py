@@ -25,11 +25,11 @@ from onnxruntime import InferenceSession
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from common.batches import accuracy, pixels, scaled
+from common.classifiers import data_of, trained
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
 from common.record import find_weights
-from mnist.predict import data_of, trained
 from mnist.sample import NETWORKS
 
 

@@ -172,7 +172,7 @@ def test_the_weights_of_light_digits_and_dark_ones(
     log = train(tmp_path / "dark", tmp_path / "c", *weights, "--ink")
     [line] = capsys.readouterr().err.splitlines()
     assert "left out" in line and "blank.png" in line
-    assert "images: 20 to train on" in log and "1 pictures left out" in log
+    assert "images: 20 to train on" in log and "1 of 21 pictures are left out" in log
 
 
 @pytest.mark.parametrize(
@@ -210,19 +210,22 @@ def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(
     (tmp_path / "train/3/README.txt").write_text("no picture")
     (tmp_path / "train/3/more").mkdir()
     (tmp_path / "test/4/bad.png").write_bytes(b"damaged")
-    found = load(tmp_path, (1, 28, 28), 10, limit=10)
+    found = load(tmp_path, (1, 28, 28), 10, limit=11)
     before = capsys.readouterr().err
     for path in tmp_path.glob("train/*/*.png"):  # all that were not read
         if np.asarray(Image.open(path)).tolist() not in found.x_train[:, 0].tolist():
             path.write_bytes(b"damaged")
-    again = load(tmp_path, (1, 28, 28), 10, limit=10)
+    again = load(tmp_path, (1, 28, 28), 10, limit=11)
     assert capsys.readouterr().err == before and torch.equal(again.x_train, found.x_train)
     assert again.about["hash"] != found.about["hash"]  # it has the sizes of all files
-    assert load(tmp_path, (1, 28, 28), 10).about["left out"] == 11
+    assert load(tmp_path, (1, 28, 28), 10).about["notes"] == [
+        "9 of 20 pictures are left out",
+        "1 of 11 pictures are left out",
+    ]
     assert "test/4/bad.png" in capsys.readouterr().err
     for path in tmp_path.glob("test/*/*.png"):
         path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"21 of 31 pictures cannot be read"):
+    with pytest.raises(InputError, match=r"11 of 11 pictures cannot be read"):
         load(tmp_path, (1, 28, 28), 10)
 
 

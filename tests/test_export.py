@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from common.batches import pixels, predict
+from common.classifiers import trained
 from common.mnist import mnist
 from mnist import export
-from mnist.predict import trained
 from tests.conftest import ROOT, SHORT, Finished, copy, figures
 from tests.test_readme import BLOCK, GUIDE, section
 

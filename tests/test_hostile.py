@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.classifiers import load_classifiers
 from common.data import load
 from common.errors import clear_errors
 from common.mnist import MNIST_HASH, mnist
@@ -235,8 +236,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "t10k-labels-idx1-ubyte": load,
     "four.npz": lambda folder: load(folder / "four.npz"),
     "x_test.npy": load_packed,
-    "logit.json": lambda folder: predict.load_classifiers(folder, torch.device("cpu")),
-    "logit.pt": lambda folder: predict.load_classifiers(folder, torch.device("cpu")),
+    "logit.json": lambda folder: load_classifiers(folder, torch.device("cpu")),
+    "logit.pt": lambda folder: load_classifiers(folder, torch.device("cpu")),
     "seven.png": lambda folder: read_digit(folder / "seven.png"),
     "seven.jpg": lambda folder: read_digit(folder / "seven.jpg"),
 }

@@ -16,8 +16,9 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from common.batches import predict
+from common.classifiers import load_classifiers
 from common.mnist import mnist
-from mnist.predict import load_classifiers, main
+from mnist.predict import main
 from tests.conftest import Finished, figures, run_script
 from tests.pages import page, varied
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.batches import draw
+from common.classifiers import load_classifiers
 from common.mnist import mnist
 from mnist import cgan, gan
-from mnist.predict import load_classifiers
 from mnist.sample import main, write_pictures
 from tests.conftest import run_script
 
@@ -131,7 +131,7 @@ def test_published_networks_where_there_are_none(
     for path in (out / "cgan.pt", trained_conv, trained_conv.with_suffix(".json")):
         (out / path.stem).mkdir(exist_ok=True)
         shutil.copy(path, out / path.stem / f"seed-0{path.suffix}")
-    for module in ("common.record", "mnist.predict"):
+    for module in ("common.record", "common.classifiers"):
         monkeypatch.setattr(f"{module}.PUBLISHED", out)
     assert sample(out / "new", "2026").shape == (1, 4, 28, 28)
     assert "cgan/seed-0.pt is used\n" in capsys.readouterr().err
