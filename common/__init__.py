@@ -1,8 +1,8 @@
 """What the scripts share and a reader of them would not edit, in the order to read it.
 
 mnist       the loader: MNIST's files, its digits as text, grids, the grid of mismatches
-data        other people's data: IDX files of all layouts, `.npz` files, arrays
-folders     pictures in folders, and CSV files
+data        other people's data as tensors, and checks that it is what it seems to be
+folders     what is in a folder: IDX files of all layouts, pictures, CSV files
 fetch       MNIST from its mirrors, into an empty folder
 batches     batches of images in random order, and a network's answers to all images
 augment     training images, shifted and distorted at random

@@ -4,11 +4,12 @@ import importlib
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -77,14 +78,23 @@ def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.Co
 
 def changed_copy(name: str, folder: Path, *changes: tuple[str, str]) -> Path:
     """Return the path of a copy of `mnist/NAME.py`, with texts changed and `common/` near it."""
-    shutil.copytree(ROOT / "common", folder / "common")
+    shutil.copytree(ROOT / "common", folder / "common", dirs_exist_ok=True)
     path, text = folder / f"mnist/{name}.py", (ROOT / f"mnist/{name}.py").read_text()
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     return path
+
+
+def run_copy(name: str, folder: Path, changes: Mapping[str, str], *flags: object) -> Path:
+    """Run a changed copy of a script in this process, and return its folder `out`."""
+    script = changed_copy(name, folder, *changes.items())
+    if name != "conv":
+        shutil.copy(ROOT / "mnist/conv.py", script.parent)  # gan imports it
+    runpy.run_path(str(script))["main"](list(map(str, flags)))
+    return script.with_name("out")
 
 
 def call_main(name: str, *flags: object) -> None:

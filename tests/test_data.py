@@ -1,9 +1,7 @@
 """Anybody's data: each form that people have it in, read by a script; what does not fit."""
 
-import json
+import io
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from common.data import load
 from common.errors import InputError
 from common.mnist import mnist, write_idx
 from mnist import logit
-from tests.conftest import ROOT
+from tests.conftest import figures, run_copy
 
 Arrays = Sequence[NDArray[Any]]
 PLAIN = "{part}-{kind}-idx{n}-ubyte"
@@ -117,13 +115,17 @@ def test_npz_and_pictures_of_the_wanted_size(tmp_path: Path) -> None:
     check(tmp_path / "d", (x[order], y[order], x_test[digits], digits), tmp_path / "out")
 
 
-def test_pictures_in_colour_and_names_of_classes(tmp_path: Path) -> None:
+def test_names_of_classes_and_colour(tmp_path: Path) -> None:
     x, y, x_test, y_test = small(3, (20, 30, 3))
-    write_pictures(tmp_path, (x, y, x_test, y_test), ["ant", "bee", "cat"])
-    found = load(tmp_path, classes=4)
-    assert found.classes == ("ant", "bee", "cat", "unused")
-    assert found.x_test.tolist() == np.moveaxis(x_test, 3, 1)[found.y_test].tolist()
-    assert sorted(found.y_train.tolist()) == [0, 0, 1, 1, 2, 2]
+    names = np.array(["ant", "bee", "cat"])
+    write_pictures(tmp_path / "d", (x, y, x_test, y_test), names.tolist())
+    with open(tmp_path / "d.NPZ", "wb") as file:
+        np.savez(file, x_train=x, y_train=names[y][:, None], x_test=x_test, y_test=names[y_test])
+    for path in (tmp_path / "d", tmp_path / "d.NPZ"):
+        found = load(path, classes=4)
+        assert found.classes == ("ant", "bee", "cat", "unused")
+        assert found.x_test.tolist() == np.moveaxis(x_test, 3, 1)[found.y_test].tolist()
+        assert sorted(found.y_train.tolist()) == [0, 0, 1, 1, 2, 2]
 
 
 THREE = np.array([3])
@@ -248,15 +250,6 @@ def test_csv(tmp_path: Path, titles: str, test: str, capsys: pytest.CaptureFixtu
             assert ("mnist_test.csv" in capsys.readouterr().err) == (test == "no labels")
 
 
-def test_npz_of_other_forms(tmp_path: Path) -> None:
-    x, y, x_test, y_test = small(3)
-    texts = np.array(["ant", "bee", "cat"])
-    with open(tmp_path / "d.NPZ", "wb") as file:
-        np.savez(file, x_train=x, y_train=texts[y][:, None], x_test=x_test, y_test=texts[y_test])
-    found = load(tmp_path / "d.NPZ")
-    assert found.classes == ("ant", "bee", "cat") and found.y_train.tolist() == y.tolist()
-
-
 def test_labels_in_runs_are_mixed() -> None:
     y = np.repeat(np.arange(10), 30)
     x = np.tile((25 * y).astype(np.uint8)[:, None, None], (1, 28, 28))
@@ -340,14 +333,11 @@ def test_two_names_of_one_number(tmp_path: Path) -> None:
     "name", ["train-images-idx3-ubyte", "d.npz", "d.npy.npz", "d.csv", "d.zip"]
 )
 def test_damaged_file_is_named(tmp_path: Path, name: str) -> None:
-    write_pictures(tmp_path, small(), "0123456789")
-    if "idx" in name:
-        write(tmp_path, PLAIN, small())
+    file = io.BytesIO(b"\0\0\x08\x03\0\0")
+    write(tmp_path, PLAIN, small())
     if "npy" in name:
-        np.save(tmp_path / name, X)
-        (tmp_path / f"{name}.npy").rename(tmp_path / name)
-    else:
-        (tmp_path / name).write_bytes(b"\0\0\x08\x03\0\0")
+        np.save(file, X)
+    (tmp_path / name).write_bytes(file.getvalue())
     path = tmp_path if "idx" in name else tmp_path / name
     with pytest.raises(SystemExit, match=f"^logit: {tmp_path}.*{name}.*$"):
         train(path, tmp_path / "out")
@@ -355,21 +345,14 @@ def test_damaged_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_copy_of_conv_for_other_data(tmp_path: Path) -> None:
-    script = (ROOT / "mnist/conv.py").read_text()
-    for old, new in (
-        ("load((1, 28, 28), classes=10)", "load((3, 32, 32), classes=47)"),
-        ("nn.Conv2d(1, 20, 5)", "nn.Conv2d(3, 20, 5)"),
-        ("nn.Linear(800, 500)", "nn.Linear(1250, 500)"),
-        ("nn.Linear(500, 10)", "nn.Linear(500, 47)"),
-    ):
-        assert script.count(old) == 1
-        script = script.replace(old, new)
-    (tmp_path / "common").symlink_to(ROOT / "common")
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts/mine.py").write_text(script)
+    changes = {
+        "load((1, 28, 28), classes=10)": "load((3, 32, 32), classes=47)",
+        "nn.Conv2d(1, 20, 5)": "nn.Conv2d(3, 20, 5)",
+        "nn.Linear(800, 500)": "nn.Linear(1250, 500)",
+        "nn.Linear(500, 10)": "nn.Linear(500, 47)",
+    }
     write_npz(tmp_path / "d.npz", small(47, (3, 32, 32)))
-    flags = ["--epochs", "1", "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path)]
-    subprocess.run([sys.executable, str(tmp_path / "scripts/mine.py"), *flags], check=True)
-    run = json.loads((tmp_path / "mine.json").read_text())
-    assert (run["header"]["shape"], len(run["header"]["classes"])) == ([3, 32, 32], 47)
-    assert Image.open(tmp_path / "mine.png").mode == "RGB"  # of digits that were misread
+    out = run_copy("conv", tmp_path, changes, "--epochs", 1, "--data", tmp_path / "d.npz")
+    header = figures(out, "conv")["header"]
+    assert (header["shape"], len(header["classes"])) == ([3, 32, 32], 47)
+    assert Image.open(out / "conv.png").mode == "RGB"  # of digits that were misread

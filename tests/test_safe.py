@@ -1,7 +1,6 @@
 """Nobody's run is lost: earlier runs are kept, two never mix, a copy may be edited."""
 
 import re
-import runpy
 import shutil
 import signal
 import threading
@@ -15,12 +14,12 @@ import torch
 from common.files import write_whole
 from mnist.logit import Logit
 from tests.conftest import (
-    ROOT,
     SHORT,
     Finished,
     Train,
     figures,
     files_in,
+    run_copy,
     start_script,
     wait_for_epoch,
 )
@@ -30,20 +29,6 @@ COLOUR = {  # gan.py for images of three colours
     "nn.ConvTranspose2d(64, 1, 4": "nn.ConvTranspose2d(64, 3, 4",
     "nn.Conv2d(1, 64, 4": "nn.Conv2d(3, 64, 4",
 }
-
-
-def run_edited(name: str, folder: Path, edits: dict[str, str], *flags: object) -> Path:
-    """Run a copy of a script with some of its text replaced, and return its folder `out`."""
-    text = (ROOT / f"mnist/{name}.py").read_text()
-    for old, new in edits.items():
-        assert text.count(old) >= 1, old
-        text = text.replace(old, new)
-    shutil.copytree(ROOT / "common", folder / "common", dirs_exist_ok=True)
-    script = folder / "mnist" / f"{name}.py"
-    write_whole(script.with_name("conv.py"), (ROOT / "mnist/conv.py").read_bytes())
-    write_whole(script, text.encode())
-    runpy.run_path(str(script))["main"](list(map(str, flags)))
-    return script.with_name("out")
 
 
 def test_an_earlier_run_is_moved_as_a_whole(
@@ -147,7 +132,7 @@ def test_generated_digits_in_colour(
     x, y = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 3), np.uint8), np.arange(20) % 10
     np.savez(tmp_path / "colour.npz", x_train=x, y_train=y, x_test=x[::-1], y_test=y[::-1])
     flags = ["--epochs", "1", "--data", tmp_path / "colour.npz", "--out", tmp_path]
-    run_edited("gan", tmp_path, COLOUR, *flags)
+    run_copy("gan", tmp_path, COLOUR, *flags)
     assert "gan: no scores of the digits: " in capsys.readouterr().err
     assert "distance" not in figures(tmp_path, "gan")["final"]
 
@@ -174,7 +159,7 @@ def test_an_edited_copy(
     edits: dict[str, str], networks: dict[str, str], few_digits: Path, tmp_path: Path
 ) -> None:
     flags = ["--limit", "101", "--epochs", "2", "--data", few_digits]
-    out = run_edited("logit", tmp_path, edits, *flags)
+    out = run_copy("logit", tmp_path, edits, *flags)
     run = figures(out, "logit")
     assert run["header"]["networks"] == networks and run["final"]["network"] == "Logit"
     assert run["epochs"][-1]["loss"] > 0
@@ -209,11 +194,11 @@ def test_a_script_that_was_changed_before_it_is_resumed(
     flags = ["--limit", "20", "--epochs", "3", "--data", few_digits]
     stop.touch()
     with pytest.raises(SystemExit):
-        run_edited("logit", tmp_path, base, *flags)
+        run_copy("logit", tmp_path, base, *flags)
     stop.unlink()
     capsys.readouterr()
     try:
-        out = run_edited("logit", tmp_path, base | edits, *flags, "--resume")
+        out = run_copy("logit", tmp_path, base | edits, *flags, "--resume")
         told = (out / "logit.log").read_text() if line else capsys.readouterr().err
     except SystemExit as error:
         told = str(error.code)
