@@ -28,6 +28,7 @@ class Classifier(NamedTuple):
     """A trained network, and what its run's `NAME.json` says of it."""
 
     name: str
+    date: str  # of its run's start
     model: nn.Module
     classes: list[str]  # in the order of the logits
     accuracy: float  # percent
@@ -46,7 +47,7 @@ def load_classifiers(
     line on stderr. If there is none at all, they are the published ones, and a line says so. If
     none is left, InputError is raised.
     """
-    found, left_out, dates = list[Classifier](), list[str](), dict[str, str | None]()
+    found, left_out = list[Classifier](), list[str]()
     own = {path.stem: path for path in sorted(out.glob("*.json"))}
     published = {path.parent.name: path for path in sorted(PUBLISHED.glob("*/seed-0.json"))}
     for runs in (own, published) if or_published else (own,):
@@ -54,19 +55,7 @@ def load_classifiers(
             break
         for name, path in runs.items():
             try:
-                header, _, final = read_figures(path)
-                data = header.get("data") or {}
-                if not final or "temperature" not in final or not path.with_suffix(".pt").exists():
-                    continue  # unfinished, or a GAN
-                if header["shape"] != [1, 28, 28]:
-                    raise InputError("it takes images of another shape")
-                model, *_ = trained(path)
-                a, t, u = (final[x] for x in ("accuracy", "temperature", "unsure"))
-                one = Classifier(name, model.to(device), header["classes"], a, t, u, data)
-                if probabilities(one, torch.zeros(1, 1, 28, 28)).shape != (1, len(one.classes)):
-                    raise InputError(f"its network is not for {len(one.classes)} classes")
-                found.append(one)
-                dates[header["date"]] = data.get("hash")
+                found += _finished(name, path, device)
             except (Exception, SystemExit) as error:  # a script raises whatever it likes
                 kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
                 reason = " ".join(str(error).split())[:300]
@@ -77,11 +66,27 @@ def load_classifiers(
     if not found:
         hint = f"no trained classifier in {shown(out)}: run python mnist/conv.py first"
         raise InputError("; ".join(left_out) or hint)
-    chosen = MNIST_HASH if MNIST_HASH in dates.values() else dates[max(dates)]
+    newest = max(found, key=lambda one: one.date).data.get("hash")
+    chosen = MNIST_HASH if any(one.data.get("hash") == MNIST_HASH for one in found) else newest
     others = [one.name for one in found if one.data.get("hash") != chosen]
     left_out += [f"{name} is left out: its data is not the others', or unknown" for name in others]
     print(*(f"{line}\n" for line in left_out), sep="", end="", file=sys.stderr)
     return [one for one in found if one.name not in others]
+
+
+def _finished(name: str, path: Path, device: torch.device) -> list[Classifier]:
+    """Return the classifier of a run, or nothing if the run has not ended, or is a generator's."""
+    header, _, final = read_figures(path)
+    if not final or "temperature" not in final or not path.with_suffix(".pt").exists():
+        return []
+    if header["shape"] != [1, 28, 28]:
+        raise InputError("it takes images of another shape")
+    model, classes = trained(path)[0].to(device), header["classes"]
+    a, t, u = (final[figure] for figure in ("accuracy", "temperature", "unsure"))
+    one = Classifier(name, header["date"], model, classes, a, t, u, header.get("data") or {})
+    if probabilities(one, torch.zeros(1, 1, 28, 28)).shape != (1, len(classes)):
+        raise InputError(f"its network is not for {len(classes)} classes")
+    return [one]
 
 
 def trained(path: Path) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:

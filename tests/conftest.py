@@ -91,8 +91,7 @@ def changed_copy(name: str, folder: Path, *changes: tuple[str, str]) -> Path:
 def run_copy(name: str, folder: Path, changes: Mapping[str, str], *flags: object) -> Path:
     """Run a changed copy of a script in this process, and return its folder `out`."""
     script = changed_copy(name, folder, *changes.items())
-    if name != "conv":
-        shutil.copy(ROOT / "mnist/conv.py", script.parent)  # gan imports it
+    shutil.copy(ROOT / "mnist/conv.py", script.parent)  # gan imports it
     runpy.run_path(str(script))["main"](list(map(str, flags)))
     return script.with_name("out")
 

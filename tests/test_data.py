@@ -16,7 +16,6 @@ from common.data import load
 from common.errors import InputError
 from common.mnist import mnist, write_idx
 from mnist import logit
-from tests.conftest import figures, run_copy
 
 Arrays = Sequence[NDArray[Any]]
 PLAIN = "{part}-{kind}-idx{n}-ubyte"
@@ -342,17 +341,3 @@ def test_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(SystemExit, match=f"^logit: {tmp_path}.*{name}.*$"):
         train(path, tmp_path / "out")
     assert not list((tmp_path / "out").glob("[!.]*"))
-
-
-def test_a_copy_of_conv_for_other_data(tmp_path: Path) -> None:
-    changes = {
-        "load((1, 28, 28), classes=10)": "load((3, 32, 32), classes=47)",
-        "nn.Conv2d(1, 20, 5)": "nn.Conv2d(3, 20, 5)",
-        "nn.Linear(800, 500)": "nn.Linear(1250, 500)",
-        "nn.Linear(500, 10)": "nn.Linear(500, 47)",
-    }
-    write_npz(tmp_path / "d.npz", small(47, (3, 32, 32)))
-    out = run_copy("conv", tmp_path, changes, "--epochs", 1, "--data", tmp_path / "d.npz")
-    header = figures(out, "conv")["header"]
-    assert (header["shape"], len(header["classes"])) == ([3, 32, 32], 47)
-    assert Image.open(out / "conv.png").mode == "RGB"  # of digits that were misread

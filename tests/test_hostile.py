@@ -204,16 +204,6 @@ def test_a_gan_without_scores_and_pictures(
     assert figures(tmp_path, "gan")["final"].keys() & {"distance", "rarest"} == set()
 
 
-@pytest.mark.parametrize("kind", ["numbers", "float8"])
-def test_strange_weights(kind: str, finished: Finished, train: Train, tmp_path: Path) -> None:
-    states = torch.load(finished("logit") / "logit.pt").values()
-    names = [0, 1] if kind == "numbers" else ["1.weight", "1.bias"]
-    pairs = zip(names, (tensor.to(torch.float8_e4m3fn) for tensor in states), strict=True)
-    torch.save(dict(pairs), tmp_path / "strange.pt")
-    told = train("logit", "--evaluate", "--weights", tmp_path / "strange.pt")
-    assert "does not fit" in str(told) if kind == "numbers" else told is None
-
-
 def mutated(content: bytes, chance: random.Random) -> bytes:
     """Return a file's content, cut, or with other, fewer or more bytes in one or two places."""
     data = bytearray(content)

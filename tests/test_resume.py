@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.conftest import (
     ROOT,
@@ -140,17 +139,13 @@ def test_a_moved_repository_goes_on(few_digits: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and "finished" in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["cut short", "empty", "weights", "of another network"])
+@pytest.mark.parametrize("kind", ["cut short", "empty", "weights"])
 def test_a_damaged_checkpoint(
     kind: str, unfinished: Callable[[str], None], train: Train, tmp_path: Path
 ) -> None:
     unfinished("logit")
     path = tmp_path / "logit.resume.pt"
-    if kind == "of another network":  # as when the script has been changed
-        checkpoint = torch.load(path)
-        checkpoint["states"]["model"] = {"1.weight": torch.zeros(3, 784)}
-        torch.save(checkpoint, path)
-    elif kind == "weights":
+    if kind == "weights":
         shutil.copy(tmp_path / "logit.pt", path)
     else:
         path.write_bytes(path.read_bytes()[: 9_000 * (kind == "cut short")])

@@ -103,6 +103,7 @@ def test_resnet_learns_colours_and_a_hundred_classes(tmp_path: Path) -> None:
     flags = ["--data", "tiles.npz", "--epochs", "2", "--batch-size", "20", "--threads", "1"]
     subprocess.run([sys.executable, script, *flags], cwd=tmp_path, check=True)
     assert figures(tmp_path / "mnist/out", "resnet")["final"]["accuracy"] > 80
+    assert Image.open(tmp_path / "mnist/out/resnet.png").mode == "RGB"
 
 
 @pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name] == WITH_RATE])
@@ -141,13 +142,19 @@ def test_weights_are_where_a_run_starts(finished: Finished, train: Train, tmp_pa
         assert train("logit", "--weights", path, "--lr", "1e-30", "--epochs", "1") is None
         ours = torch.load(tmp_path / "logit.pt")
         assert all(torch.equal(ours[name], tensor) for name, tensor in trained.items())
+    torch.save({name: tensor.to(torch.float8_e4m3fn) for name, tensor in trained.items()}, path)
+    assert train("logit", "--evaluate", "--weights", path) is None
 
 
-@pytest.mark.parametrize("kind", ["missing", "damaged", "not finite", "another network's"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "damaged", "not finite", "another network's", "numbered"]
+)
 def test_weights_that_cannot_be_used(kind: str, train: Train, tmp_path: Path) -> None:
     path, network = tmp_path / "mine.pt", SimpNet() if kind.startswith("another") else Logit()
     if kind != "missing":
         torch.save({name: x / 0 for name, x in network.state_dict().items()}, path)
+    if kind == "numbered":
+        torch.save(dict(enumerate(network.state_dict().values())), path)
     if kind == "damaged":
         path.write_bytes(path.read_bytes()[:1000])
     before = files_in(tmp_path)
