@@ -3,7 +3,8 @@
 python bench/pages.py --out mnist/out          # with the classifiers there: conv of ten epochs
 python bench/pages.py cells signs --pages 5    # some kinds, fewer pages
 
-tests/pages.py makes the pages of test images. Right and unsure are shares of the digits. Wrong is
+tests/pages.py makes the pages of test images. Right and unsure are shares of the digits. Whole is
+the share of the numbers, two or three digits that touch, of which every digit is right. Wrong is
 the share of the answers other than `?` that are not the digit in this place.
 """
 
@@ -15,6 +16,7 @@ import tempfile
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from difflib import SequenceMatcher
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,8 @@ from common.flags import ROOT, positive
 from mnist.predict import main as predict
 from tests.pages import KINDS, varied
 
+GROUPS = {"two touch": 2, "three touch": 3}  # digits of a number
+
 
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
@@ -36,17 +40,18 @@ def main(argv: list[str] | None = None) -> None:
     add("--first", type=int, default=84, metavar="N", help="number of the first page (default: 84)")
     add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="has the classifiers")
     flags = parser.parse_args(argv)
-    print("| kind | digits | right | unsure | wrong | CPU s a page |")
-    print("| --- | --- | --- | --- | --- | --- |", flush=True)
-    total = np.zeros(5)
+    print("| kind | digits | right | whole | unsure | wrong | CPU s a page |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    total = np.zeros(7)
     for kind in flags.kinds or KINDS:
-        counts = np.zeros(5)
+        counts = np.zeros(7)
         for number in range(flags.first, flags.first + flags.pages):
             page = varied(kind, number)
             began = time.process_time()
             found = read(page.picture, flags.out)
-            counts += (*score(page.text.replace("\n", ""), found), time.process_time() - began)
-        print(row(kind, counts), f"{counts[4] / flags.pages:.2f} |", flush=True)
+            spent = time.process_time() - began
+            counts += (*score(page.text, found, GROUPS.get(kind, 1)), spent)
+        print(row(kind, counts), f"{counts[6] / flags.pages:.2f} |", flush=True)
         total += counts
     print(row("all", total), "|")
 
@@ -60,22 +65,33 @@ def read(picture: Image.Image, out: Path) -> str:
     return "".join(re.findall(r"^[\d?]+$", output.getvalue(), re.MULTILINE))
 
 
-def score(text: str, found: str) -> tuple[int, int, int, int]:
-    """Return how many digits a text has, how many are right, how many unsure, and wrong answers."""
-    right = unsure = wrong = 0
-    for kind, start, end, begin, stop in SequenceMatcher(None, text, found, False).get_opcodes():
+def score(text: str, found: str, group: int) -> tuple[int, ...]:
+    """Return the counts of digits, right digits, numbers, right numbers, unsure and wrong answers.
+
+    A number is that many digits, a group, from a row of the text.
+    """
+    known, digits, unsure, wrong = set[int](), text.replace("\n", ""), 0, 0
+    matcher = SequenceMatcher(None, digits, found, False)
+    for kind, start, end, begin, stop in matcher.get_opcodes():
         if kind == "equal":
-            right += sum(map(str.isdigit, text[start:end]))
+            known.update(place for place in range(start, end) if digits[place].isdigit())
         else:
             unsure += found[begin:stop].count("?")
             wrong += sum(map(str.isdigit, found[begin:stop]))
-    return sum(map(str.isdigit, text)), right, unsure, wrong
+    numbers, first = list[bool](), 0
+    for line in text.split("\n"):
+        ends = [*range(0, len(line), group), len(line)]
+        places = [range(first + start, first + end) for start, end in pairwise(ends)]
+        numbers += [known.issuperset(number) for number in places if digits[number[0]].isdigit()]
+        first += len(line)
+    count = sum(map(str.isdigit, digits))
+    return count, len(known), len(numbers), sum(numbers), unsure, wrong
 
 
 def row(kind: str, counts: NDArray[np.float64]) -> str:
     """Return a row of the table up to the seconds."""
-    digits, right, unsure, wrong, _ = counts
-    shares = right / digits, unsure / digits, wrong / max(right + wrong, 1)
+    digits, right, numbers, whole, unsure, wrong, _ = counts
+    shares = right / digits, whole / numbers, unsure / digits, wrong / max(right + wrong, 1)
     return f"| {kind} | {digits:.0f} | " + "".join(f"{share:.2%} | " for share in shares)
 
 

@@ -7,8 +7,9 @@ centre of 28 x 28 pixels (http://yann.lecun.com/exdb/mnist/).
 import io
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
-from common.cuts import find_parts
+from common.cuts import Part, find_parts
 from common.errors import InputError
 from common.ink import find_ink
 from common.mnist import SIDE
@@ -37,8 +38,7 @@ class Digit(NamedTuple):
     image: NDArray[np.uint8]  # (28, 28), 0 is background
     width: float = 0  # as a share of the usual height
     sign: bool = False  # a shape that is no digit
-    cuts: tuple[tuple[int, int, float], ...] = ()  # see Part: of each of the parts
-    parts: tuple["Digit", ...] = ()  # of what may be several digits that touch
+    parts: "Callable[[], list[tuple[Part, Digit]]]" = list  # if it may be digits that touch
 
 
 def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -114,14 +114,9 @@ def find_digits(rgba: NDArray[np.uint8]) -> list[list[Digit]]:
     usual = float(np.median(box[:, 2] - box[:, 0])) if len(box) else 1.0
     digits = []
     for number, (top, left, bottom, right) in enumerate(box.tolist(), 1):
-        drawn = pieces[top:bottom, left:right] == number
-        digit = _digit(ink, drawn, (top, left), scale, usual)
-        if right - left > 0.7 * min(bottom - top, usual):
-            found = find_parts(ink[top:bottom, left:right], drawn)
-            parts = [_digit(ink, part.drawn, (top, left), scale, usual) for part in found]
-            cuts = [(*part.ends, part.crossed) for part in found]
-            digit = digit._replace(cuts=tuple(cuts), parts=tuple(parts))
-        digits.append(digit._replace(sign=is_sign(drawn, usual)))
+        drawn, page = pieces[top:bottom, left:right] == number, (ink, (top, left), scale, usual)
+        digit = _digit(drawn, *page)._replace(sign=is_sign(drawn, usual))
+        digits.append(digit._replace(parts=partial(_parts, drawn, *page)))
     lines, _ = in_lines(np.array([digit.box for digit in digits]).reshape(-1, 4))
     return [[digits[number] for number in line] for line in lines]
 
@@ -131,8 +126,17 @@ def lines_slope(lines: list[list[Digit]]) -> float:
     return in_lines(np.array([digit.box for line in lines for digit in line]).reshape(-1, 4))[1]
 
 
+def _parts(
+    drawn: NDArray[np.bool_], ink: Floats, corner: tuple[int, int], scale: float, usual: float
+) -> list[tuple[Part, Digit]]:
+    """Return what may be digits that touch in what is drawn, (h, w), at a corner of the ink."""
+    (top, left), (height, width) = corner, drawn.shape
+    parts = find_parts(ink[top : top + height, left : left + width], drawn)
+    return [(part, _digit(part.drawn, ink, corner, scale, usual)) for part in parts]
+
+
 def _digit(
-    ink: Floats, drawn: NDArray[np.bool_], corner: tuple[int, int], scale: float, usual: float
+    drawn: NDArray[np.bool_], ink: Floats, corner: tuple[int, int], scale: float, usual: float
 ) -> Digit:
     """Return what is drawn, (h, w), of the page's ink below and right of a corner."""
     rows, columns = ndimage.find_objects(drawn.astype(np.int8))[0]

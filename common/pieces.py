@@ -17,15 +17,21 @@ DRAWN = 0.25  # of full ink: where a stroke ends
 Floats: TypeAlias = NDArray[np.float32]
 
 
-def label(ink: Floats) -> NDArray[np.int32]:
+def label(ink: Floats, least: float = DRAWN) -> NDArray[np.int32]:
     """Return the number of each pixel's piece, from 1 on, and 0 where nothing is drawn: (h, w)."""
-    return ndimage.label(ink > DRAWN, np.ones((3, 3)))[0]
+    return ndimage.label(ink > least, np.ones((3, 3)))[0]
 
 
 def bounds(pieces: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return top, left, bottom and right of each piece: (n, 4)."""
-    ends = [(y.start, x.start, y.stop, x.stop) for y, x in ndimage.find_objects(pieces)]
-    return np.array(ends, np.int64).reshape(-1, 4)
+    place = pieces.nonzero()
+    number, count = pieces[place] - 1, int(pieces.max(initial=0))
+    box = np.zeros((count, 4), np.int64)
+    box[:, :2] = max(pieces.shape)
+    for axis in range(2):
+        np.minimum.at(box[:, axis], number, place[axis])
+        np.maximum.at(box[:, axis + 2], number, place[axis] + 1)
+    return box
 
 
 def usual_size(pieces: NDArray[np.int32], frames: NDArray[np.bool_] | None = None) -> float:
@@ -74,7 +80,9 @@ def whole_digits(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
         near, _ = cKDTree(foot[digit]).query(foot)
         digit |= solid & (near < 0.9 * usual) & (width < 0.4 * usual) & (height < 0.5 * usual)
     if digit.sum() > MOST:
-        raise InputError(f"{digit.sum():,} marks are on it, and a page has at most {MOST:,}")
+        raise InputError(
+            f"{digit.sum():,} marks are on it, and a page has at most {MOST:,}: crop it"
+        )
     if not digit.any():  # all there is, for instance a dash
         return joined
     return np.append(0, np.cumsum(digit) * digit).astype(np.int32)[joined]

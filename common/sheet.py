@@ -35,6 +35,8 @@ def only_sheet(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _region(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where the sheet is, (h, w): everywhere if none is found."""
+    if np.ptp(_colors(rgb.astype(float)), axis=0).max() < 30:
+        return np.ones(rgb.shape[:2], bool)
     window = SIDE // 12
     plain = ndimage.median_filter(rgb, (window, window, 1)).astype(float)  # without ink
     hues = 150 * plain / plain.mean(2, keepdims=True).clip(10)  # the same in a shadow
@@ -42,13 +44,17 @@ def _region(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return regions[0] if not regions[0].all() else regions[1]
 
 
-def _differs(plain: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return where the sheet is by its colour, (h, w): everywhere if none is found."""
-    everywhere = np.ones(plain.shape[:2], bool)
+def _colors(plain: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median colours of a picture's edge and middle: (2, 3)."""
     middle = plain[tuple(slice(n // 4, -n // 4) for n in plain.shape[:2])]
     edge = np.concatenate((plain[0], plain[-1], plain[:, 0], plain[:, -1]))
-    colors = np.stack([np.median(part.reshape(-1, 3), axis=0) for part in (edge, middle)])
-    if np.abs(colors[1] - colors[0]).max() < 30:
+    return np.stack([np.median(part.reshape(-1, 3), axis=0) for part in (edge, middle)])
+
+
+def _differs(plain: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return where the sheet is by its colour, (h, w): everywhere if none is found."""
+    everywhere, colors = np.ones(plain.shape[:2], bool), _colors(plain)
+    if np.ptp(colors, axis=0).max() < 30:
         return everywhere
     _, nearest = kmeans2(plain.reshape(-1, 3), colors, minit="matrix")
     pieces, _ = ndimage.label(nearest.reshape(everywhere.shape))

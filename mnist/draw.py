@@ -19,7 +19,6 @@ import jinja2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
@@ -71,7 +70,7 @@ class Server(ThreadingHTTPServer):
 
     def read(self, picture: bytes) -> dict[str, Any]:
         """Return the number in a picture as text, and what each network sees in each digit."""
-        lines = answers(self.classifiers, decode(picture))
+        lines = answers(self.classifiers, decode(picture, most_pixels=PIXELS))
         digits = [
             digit._asdict() | {"image": data_uri(digit.image)} for line in lines for digit in line
         ]
@@ -162,7 +161,6 @@ def main(argv: list[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     if not 0 <= flags.port < 2**16:
         parser.error("--port is a number of 0 to 65535")
-    Image.MAX_IMAGE_PIXELS = PIXELS // 2  # Pillow refuses more than twice as many, unread
     with clear_errors("draw"), Server(flags.port, flags.out) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         print(f"{address}  Ctrl-C ends it", flush=True)

@@ -141,7 +141,15 @@ def test_calibrate_writes_what_is_fitted_to_the_json(read: Read, out: Path) -> N
 
 @pytest.mark.parametrize(
     ("kind", "least"),
-    [("turned", 55), ("askew", 55), ("desk", 55), ("cells", 24), ("boxes", 55), ("two touch", 40)],
+    [
+        ("turned", 55),
+        ("askew", 55),
+        ("desk", 55),
+        ("cells", 24),
+        ("boxes", 55),
+        ("two touch", 15),
+        ("three touch", 0),
+    ],
 )
 def test_pages_as_people_photograph_them(kind: str, least: int, read: Read, tmp_path: Path) -> None:
     made = varied(kind, 0)
@@ -149,9 +157,10 @@ def test_pages_as_people_photograph_them(kind: str, least: int, read: Read, tmp_
     lines = read(tmp_path / "page.png")
     found = "".join(lines[1:-2])
     matches = SequenceMatcher(None, made.text.replace("\n", ""), found, False).get_matching_blocks()
-    assert sum(match.size for match in matches) >= least
+    right = sum(match.size for match in matches)
+    assert right >= least and sum(map(str.isdigit, found)) <= right + 4
     assert lines[-1] == f"{len(found)} digits, {found.count('?')} unsure"
-    assert ("turned by" in lines[0]) or kind not in ("turned", "askew")
+    assert ("turned by" in lines[0]) or kind != "turned"
 
 
 def test_signs_are_no_digits(read: Read, tmp_path: Path) -> None:
