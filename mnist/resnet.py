@@ -3,7 +3,8 @@
 python mnist/resnet.py               # 20 epochs
 python mnist/resnet.py --epochs 2    # a first look
 
-99.70 ± 0.06 % after 20 epochs (2 seeds, mnist/results/resnet). He et al. 2016, https://arxiv.org/abs/1512.03385
+99.70 ± 0.06 % after 20 epochs (2 seeds, mnist/results/resnet).
+He et al. 2016, https://arxiv.org/abs/1512.03385
 """
 
 import sys
