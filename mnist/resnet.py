@@ -1,10 +1,9 @@
-"""A small residual network, trained on distorted images: copy it for images of your own.
+"""A residual network (He et al. 2016), trained on distorted images: copy it for your own images.
 
 python mnist/resnet.py               # 20 epochs
 python mnist/resnet.py --epochs 2    # a first look
 
-99.70 ± 0.06 % after 20 epochs (2 seeds, mnist/results/resnet).
-He et al. 2016, https://arxiv.org/abs/1512.03385
+99.70 ± 0.06 % after 20 epochs (2 seeds, mnist/results/resnet). https://arxiv.org/abs/1512.03385
 """
 
 import sys
