@@ -107,7 +107,9 @@ def _joined(box: NDArray[np.int64], usual: float) -> NDArray[np.int32]:
     above = -gap[:, 1] > 0.5 * np.minimum(size, sizes)[:, 1]
     bar = (end[:, 0] < (starts + ends)[:, 0] / 2) & (start[:, 1] > starts[:, 1])
     small = size.max(1) < 0.35 * sizes.max(1)
+    overlap = (gap < 0).all(1)  # a 4 without its bar
     close = (gap[:, 0] < 0.3 * larger) & (above | (bar | small) & (gap[:, 1] < 0.15 * larger))
+    close |= overlap & (size.max(1) < 0.6 * sizes.max(1))
     # Where there are few pieces, the usual one may be half a digit.
     close &= height < (1.5 if len(box) > 4 else 1.9) * usual
     pairs = coo_array((close[close], (one[close], other[close])), (len(box),) * 2)
