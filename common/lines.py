@@ -88,7 +88,7 @@ def _take_out_level(ink: Floats, length: int, usual: float) -> None:
             return
     starts = np.diff(rule.astype(np.int8), axis=0, prepend=0) == 1
     thickness = round(rule.sum() / max(starts.sum(), 1))
-    if 0 < thickness <= 2 + usual / 8:
+    if 0 < thickness <= 4 + usual / 6:
         bridged = ndimage.grey_closing(np.where(rule, 0, ink), (thickness + 3, 1))
         ink[rule] = np.maximum(np.minimum(bridged, ink), ink - 1.3 * level)[rule].clip(0)
 

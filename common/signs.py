@@ -27,7 +27,7 @@ def is_sign(drawn: Drawn, usual: float) -> bool:
     # One stroke from top to bottom: the middle of each row, and how far it is off the chord.
     first, last = drawn.argmax(1), width - 1 - drawn[:, ::-1].argmax(1)
     middle, thick = (first + last) / 2, last - first + 1
-    if np.percentile(thick, 90) > 0.3 * height or (drawn.sum(1) < thick).mean() > 0.1:
+    if np.percentile(thick, 97) > 0.3 * height or (drawn.sum(1) < thick).mean() > 0.1:
         return False
     chord = np.linspace(middle[: height // 8 + 1].mean(), middle[-height // 8 :].mean(), height)
     bend = float(np.abs((middle - chord)[height // 4 : -height // 4].mean()))

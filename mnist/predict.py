@@ -65,10 +65,10 @@ def set_upright(
     """
     lines, degrees = find_digits(rgba), 0
     mean = clear(classifiers, lines)
-    if mean > CLEAR:
+    if mean > 0.98:  # a page that is upside down may reach 0.96
         return rgba, lines, 0
     turned = [clear(classifiers, lines, turn) for turn in range(1, 4)]
-    if max(turned) > CLEAR:
+    if max(turned) > max(mean + 0.03, CLEAR):
         degrees = 90 * (turned.index(max(turned)) + 1)
         rgba = np.rot90(rgba, degrees // 90)
         lines = find_digits(rgba)
