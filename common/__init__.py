@@ -16,6 +16,7 @@ checkpoint   weights, and a run's state after an epoch
 files        files that are whole or not there, one process a run, hashes
 errors       one clear line for what the user can mend
 classifiers  the networks that a user has trained, and what they say of images
+reading      the answers to the digits on a page, which is set upright, some cut where they touch
 pictures     the digits on a picture, each in MNIST's form, by the steps of the modules below
 sheet        the sheet of paper: what is around it is painted over
 ink          what is drawn on a picture, without shade

@@ -31,9 +31,9 @@ from common.errors import InputError, clear_errors
 from common.flags import script_parser
 from common.mnist import makegrid
 from common.pictures import decode
+from common.reading import answers
 from common.record import check_weights, find_weights
 from mnist.cgan import Generator
-from mnist.predict import answers
 
 LARGEST = 4 * 2**20  # bytes of a request
 PIXELS = 25_000_000  # of a picture
