@@ -152,8 +152,9 @@ class Record:
         name = f"{self.name}-{'-'.join(re.findall(r'[0-9]+', date))}"
         ends = chain([""], map("_{}".format, count(2)))
         folders = (self.out / "earlier" / f"{name}{end}" for end in ends)
-        # One that has figures is a complete one of the same second.
-        return next(folder for folder in folders if not (folder / f"{self.name}.json").exists())
+        # One that has figures is a complete one of the same second. Without figures any is taken.
+        taken = file.name if file.suffix == ".json" else ""
+        return next(folder for folder in folders if not (folder / taken).exists())
 
 
 class Figures(NamedTuple):

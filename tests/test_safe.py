@@ -1,5 +1,6 @@
 """Nobody's run is lost: earlier runs are kept, two never mix, a copy may be edited."""
 
+import os
 import re
 import shutil
 import signal
@@ -49,6 +50,18 @@ def test_an_earlier_run_is_moved_as_a_whole(
     now = files_in(tmp_path)
     assert others.items() <= now.items() and "gan02.png" not in now
     assert figures(tmp_path, "gan")["final"]
+
+
+def test_files_without_figures_are_kept_too(train: Train, tmp_path: Path) -> None:
+    """Of the same second, as an archive may have them."""
+    for content in (b"one", b"another"):
+        (tmp_path / "logit.pt").write_bytes(content)
+        os.utime(tmp_path / "logit.pt", (0, 0))
+        train("logit", "--limit", "9", "--epochs", "1")
+        for file in tmp_path.glob("logit.*"):
+            file.unlink()
+    kept = {path.read_bytes() for path in tmp_path.glob("earlier/*/logit.pt")}
+    assert kept == {b"one", b"another"}
 
 
 @pytest.mark.parametrize("moved", [1, 3])
