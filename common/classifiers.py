@@ -49,7 +49,8 @@ def load_classifiers(
     """
     found, left_out = list[Classifier](), list[str]()
     own = {path.stem: path for path in sorted(out.glob("*.json"))}
-    published = {path.parent.name: path for path in sorted(PUBLISHED.glob("*/seed-0.json"))}
+    weights = sorted(PUBLISHED.glob("*/*.pt"))
+    published = {path.parent.name: path.with_suffix(".json") for path in weights}
     for runs in (own, published) if or_published else (own,):
         if found or left_out:
             break

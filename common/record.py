@@ -22,7 +22,7 @@ from common.errors import DIVERGED, InputError
 from common.files import file_hash, replace, write_whole
 from common.flags import ROOT, shown
 
-PUBLISHED = ROOT / "mnist/results"  # NAME/seed-0.pt and .json are a published run's
+PUBLISHED = ROOT / "mnist/results"  # a script's folder has weights beside a run's figures
 
 
 class Record:
@@ -212,11 +212,11 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def find_weights(name: str, out: Path) -> Path:
     """Return the path of a script's weights: in a folder, or else, with a line, published ones."""
-    own, published = out / f"{name}.pt", PUBLISHED / name / "seed-0.pt"
-    if own.exists() or not published.exists():
+    own, published = out / f"{name}.pt", [*(PUBLISHED / name).glob("*.pt")]  # one at most
+    if own.exists() or not published:
         return own
-    print(f"no {shown(own)}: {shown(published)} is used", file=sys.stderr)
-    return published
+    print(f"no {shown(own)}: {shown(published[0])} is used", file=sys.stderr)
+    return published[0]
 
 
 def check_weights(path: Path) -> None:

@@ -62,7 +62,7 @@ class ConvNet(nn.Sequential):
 
 def main(argv: list[str] | None = None) -> None:
     flags = parse_flags(
-        argv, __file__, __doc__, epochs=50, batch_size=125, lr=0.004, processes=True
+        argv, __file__, __doc__, epochs=10, batch_size=125, lr=0.004, processes=True
     )
     if flags.device.type == "cuda":
         torch.cuda.set_device(flags.device)  # each process has its own

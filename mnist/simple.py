@@ -1,6 +1,6 @@
 """SimpNet: thirteen convolutions with batch norm, deep and narrow.
 
-python mnist/simple.py               # 50 epochs, some hours on 2 cores
+python mnist/simple.py               # 20 epochs, two hours on 2 cores
 python mnist/simple.py --epochs 1    # a first look, some minutes
 
 The number of epochs also chooses the dropout, and how images are changed: from 5 epochs on they are
@@ -65,7 +65,7 @@ class SimpNet(nn.Sequential):
 
 
 def main(argv: list[str] | None = None) -> None:
-    flags = parse_flags(argv, __file__, __doc__, epochs=50, batch_size=100, lr=0.005)
+    flags = parse_flags(argv, __file__, __doc__, epochs=20, batch_size=100, lr=0.005)
     with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         # From 0.05 in 3 epochs to 0.2 in 47: a short run has no time to overfit.
