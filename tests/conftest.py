@@ -14,18 +14,24 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from selenium import webdriver
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of use beside other programs; torch reads it
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # no files but those that the tests look for
 
 from common.mnist import mnist, write_idx
 
 ROOT = Path(__file__).resolve().parents[1]
 Finished: TypeAlias = Callable[[str], Path]  # the fixtures below
 Train: TypeAlias = Callable[..., object]
+Capsys: TypeAlias = pytest.CaptureFixture[str]
+Patch: TypeAlias = pytest.MonkeyPatch
+Array: TypeAlias = NDArray[Any]
 # A shell starts what it puts in the background with Ctrl-C ignored, and the scripts that the tests
 # stop would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,12 +54,11 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
 }
 
 
-def start_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+def start_script(name: str, *flags: object) -> subprocess.Popen[str]:
     """Start `mnist/NAME.py` with flags; its output and errors are pipes."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / f"mnist/{name}.py"), *flags],
-        cwd=cwd,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        [sys.executable, ROOT / f"mnist/{name}.py", *map(str, flags)],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -69,11 +74,17 @@ def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
     raise AssertionError(process.stderr.read())
 
 
-def run_script(name: str, *flags: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `mnist/NAME.py` with flags, and return its exit status, output and errors."""
-    with start_script(name, *flags, cwd=cwd) as process:
-        output, errors = process.communicate(timeout=600)
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+def run_python(*words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run Python with a script and its flags, and return exit status, output and errors."""
+    command = [sys.executable, *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    print(done.stderr)  # shown if the test fails
+    return done
+
+
+def run_script(name: str, *flags: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run `mnist/NAME.py` with flags."""
+    return run_python(ROOT / f"mnist/{name}.py", *flags, cwd=cwd)
 
 
 def changed_copy(name: str, folder: Path, *changes: tuple[str, str]) -> Path:
@@ -112,11 +123,17 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
-def copy(weights: Path, folder: Path) -> None:
-    """Copy weights, and the figures beside them, into a folder."""
+def write_npz(path: Path, x_train: Array, y_train: Array, x_test: Array, y_test: Array) -> Path:
+    """Write an array file with Keras's names, and return its path."""
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
+
+
+def copy(weights: Path, folder: Path, name: str = "") -> None:
+    """Copy weights, and the figures beside them, into a folder, under their name or another."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (weights, weights.with_suffix(".json")):
-        shutil.copy(path, folder)
+    for ending in (".pt", ".json"):
+        shutil.copy(weights.with_suffix(ending), folder / f"{name or weights.stem}{ending}")
 
 
 def comparable(log: str) -> list[str]:
@@ -176,12 +193,16 @@ def train(few_digits: Path, tmp_path: Path) -> Train:
     return run
 
 
-def resize(browser: "webdriver.Chrome", width: int, scheme: str) -> None:
-    """Give a browser a page of another width, and a preference for light or dark pages."""
+def resize(browser: "webdriver.Chrome", width: int) -> None:
+    """Give a browser a page of another width."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def nothing_sticks_out(browser: "webdriver.Chrome") -> bool:
+    """Return whether all of the browser's page fits its width."""
+    root = "document.documentElement"
+    return browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ from common.data import load
 from common.errors import InputError
 from common.mnist import mnist, write_idx
 from mnist import logit
+from tests.conftest import Array, Capsys, write_npz
 
-Arrays = Sequence[NDArray[Any]]
+Arrays = Sequence[Array]
 PLAIN = "{part}-{kind}-idx{n}-ubyte"
 
 
@@ -36,12 +37,6 @@ def write(folder: Path, pattern: str, data: Arrays) -> None:
         names = {"part": part, "kind": kind, "n": n, "xy": "Xy"[number % 2]}
         names["test"] = "test" if part == "t10k" else part
         write_idx(folder / pattern.format(**names), array)
-
-
-def write_npz(path: Path, data: Arrays) -> None:
-    """Write a file with Keras's names."""
-    x_train, y_train, x_test, y_test = data
-    np.savez_compressed(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
 def train(path: Path, out: Path, *flags: str) -> str:
@@ -103,7 +98,7 @@ def write_pictures(folder: Path, data: Arrays, names: Sequence[str]) -> None:
 
 def test_npz_and_pictures_of_the_wanted_size(tmp_path: Path) -> None:
     x, y, x_test, _ = small()
-    write_npz(tmp_path / "d.npz", small())
+    write_npz(tmp_path / "d.npz", *small())
     check(tmp_path / "d.npz", small(), tmp_path / "out")
     write_pictures(tmp_path / "d", small(), "0123456789")
     (tmp_path / "d/train/3/.DS_Store").write_text("no picture")
@@ -118,8 +113,8 @@ def test_names_of_classes_and_colour(tmp_path: Path) -> None:
     x, y, x_test, y_test = small(3, (20, 30, 3))
     names = np.array(["ant", "bee", "cat"])
     write_pictures(tmp_path / "d", (x, y, x_test, y_test), names.tolist())
-    with open(tmp_path / "d.NPZ", "wb") as file:
-        np.savez(file, x_train=x, y_train=names[y][:, None], x_test=x_test, y_test=names[y_test])
+    packed = write_npz(tmp_path / "d.npz", x, names[y][:, None], x_test, names[y_test])
+    packed.rename(tmp_path / "d.NPZ")
     for path in (tmp_path / "d", tmp_path / "d.NPZ"):
         found = load(path, classes=4)
         assert found.classes == ("ant", "bee", "cat", "unused")
@@ -156,9 +151,7 @@ def test_pictures_of_any_size_and_form_follow_one_rule(tmp_path: Path) -> None:
     assert x[10, 10] == 0 and x[0, 0] == 255
 
 
-def test_the_weights_of_light_digits_and_dark_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_weights_of_light_digits_and_dark_ones(tmp_path: Path, capsys: Capsys) -> None:
     data = mnist()["x"][:20], mnist()["y"][:20]
     write_pictures(tmp_path / "light", data * 2, "0123456789")
     paper = np.stack([dark(image, 28) for image in data[0]])
@@ -205,7 +198,7 @@ def test_parts_of_pictures(
 
 
 def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Capsys
 ) -> None:
     write_pictures(tmp_path, small(), "0123456789")
     (tmp_path / "train/3/README.txt").write_text("no picture")
@@ -232,7 +225,7 @@ def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(
 
 @pytest.mark.parametrize("titles", ["", "label,pixel0,pixel1\n"])
 @pytest.mark.parametrize("test", ["labels", "no labels", "no test part"])
-def test_csv(tmp_path: Path, titles: str, test: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv(tmp_path: Path, titles: str, test: str, capsys: Capsys) -> None:
     x, y, x_test, y_test = small()
     rows = np.c_[y, x.reshape(20, -1)], np.c_[y_test, x_test.reshape(10, -1)]
     for name, table in zip(("mnist_train.csv", "mnist_test.csv"), rows, strict=True):
@@ -313,10 +306,8 @@ def test_what_does_not_fit(tmp_path: Path, data: Arrays, both_sides: list[str]) 
         ((X[:9], Y[:9], X_TEST, Y_TEST), "no training image of 9"),
     ],
 )
-def test_what_may_mislead(
-    tmp_path: Path, data: Arrays, text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_npz(tmp_path / "d.npz", data)
+def test_what_may_mislead(tmp_path: Path, data: Arrays, text: str, capsys: Capsys) -> None:
+    write_npz(tmp_path / "d.npz", *data)
     train(tmp_path / "d.npz", tmp_path / "out")
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: ") and text in line

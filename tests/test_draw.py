@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from mnist.draw import Server, main
-from tests.conftest import resize, start_script
+from tests.conftest import nothing_sticks_out, resize, start_script
 
 Point = tuple[float, float]
 
@@ -113,15 +113,14 @@ ZERO = [(math.cos(t / 3) / 9, math.sin(t / 3) / 3.5) for t in range(20)]
 def test_strokes_are_read(
     browser: webdriver.Chrome, port: int, strokes: list[list[Point]], answer: str, width: int
 ) -> None:
-    resize(browser, width, "light")
+    resize(browser, width)
     browser.get(f"http://127.0.0.1:{port}/")
     for points in strokes:
         stroke(browser, points)
     verdict = browser.find_element(By.ID, "verdict")
     WebDriverWait(browser, 10).until(lambda _: verdict.text == answer)
     assert len(browser.find_elements(By.CSS_SELECTOR, ".digit img")) == len(strokes)
-    root = "document.documentElement"
-    assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
+    assert nothing_sticks_out(browser)
     browser.find_element(By.ID, "undo").click()
     WebDriverWait(browser, 10).until(lambda _: verdict.text != answer)
     browser.find_element(By.ID, "clear").click()

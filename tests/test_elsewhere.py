@@ -1,31 +1,23 @@
 """Scripts that are copied into another project: plain.py alone, the others with common/."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mnist.conv import ConvNet
-from tests.conftest import ROOT, SHORT, files_in
-
-
-def run_alone(script: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in its folder."""
-    command = [sys.executable, script.name, *flags]
-    return subprocess.run(command, cwd=script.parent, capture_output=True, text=True, check=False)
+from tests.conftest import ROOT, SHORT, files_in, run_python
 
 
 def test_plain_alone_trains_in_an_empty_folder(few_digits: Path, tmp_path: Path) -> None:
     script = tmp_path / "plain.py"
     shutil.copy(ROOT / "mnist/plain.py", script)
-    (line,) = run_alone(script).stderr.splitlines()
+    (line,) = run_python(script).stderr.splitlines()
     assert f"{tmp_path}/data/train-images-idx3-ubyte.gz" in line
 
     shutil.copytree(few_digits, tmp_path / "data")
-    lines = run_alone(script, "--epochs", "6").stdout.splitlines()
+    lines = run_python(script, "--epochs", "6").stdout.splitlines()
     percent = float(lines[5].split()[-1].removesuffix("%"))  # after the last epoch
     misread = sum(len(row.split("|")[1].split()) for row in lines[6:16])
     assert percent == 100 - misread > 70  # of 100
@@ -50,13 +42,13 @@ def test_a_script_in_another_project(
     shutil.copytree(few_digits, script.parent / "data")
     shutil.copy(ROOT / "mnist" / script.name, script)
     for part in needed:
-        (line,) = run_alone(script).stderr.splitlines()
+        (line,) = run_python(script).stderr.splitlines()
         assert str(script) in line and part in line
         (tmp_path / part).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, tmp_path / part)
-    done = run_alone(script, *SHORT[script.stem], "--threads", "1")
-    assert done.returncode == 0, done.stderr
+    done = run_python(script, *SHORT[script.stem], "--threads", "1")
+    assert done.returncode == 0
     written = {f"{script.stem}.{ending}" for ending in ("log", "json", "pt")}
     assert written <= set(files_in(script.parent / "out"))
 

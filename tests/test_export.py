@@ -1,8 +1,6 @@
 """Networks exported to ONNX answer as in torch, also where there is no torch."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +13,13 @@ from common.batches import pixels, predict
 from common.classifiers import trained
 from common.mnist import mnist
 from mnist import export
-from tests.conftest import ROOT, SHORT, Finished, copy, figures
+from tests.conftest import SHORT, Capsys, Finished, Patch, copy, figures, run_python
 from tests.test_readme import BLOCK, GUIDE, section
 
 
 @pytest.mark.parametrize("name", SHORT)
 def test_onnx_runtime_answers_as_torch_to_any_number_of_inputs(
-    name: str,
-    finished: Finished,
-    few_digits: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, finished: Finished, few_digits: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     copy(finished(name) / f"{name}.pt", tmp_path)
     network, header, final = trained(tmp_path / f"{name}.json")
@@ -49,7 +43,7 @@ def test_onnx_runtime_answers_as_torch_to_any_number_of_inputs(
 
 
 def test_the_guides_lines_read_a_picture_without_torch(
-    trained_conv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_conv: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     out = tmp_path / "mnist/out"
     copy(trained_conv, out)
@@ -65,8 +59,8 @@ def test_the_guides_lines_read_a_picture_without_torch(
 
     Image.fromarray(mnist()["X"][0]).save(tmp_path / "seven.png")
     (lines,) = [code for kind, code in BLOCK.findall(section(GUIDE, "Export")) if kind == "python"]
-    command = [sys.executable, "-c", f"import sys; sys.modules['torch'] = None\n{lines}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    program = f"import sys; sys.modules['torch'] = None\n{lines}"
+    done = run_python("-c", program, cwd=tmp_path)
     answer, share = done.stdout.split()
     assert answer == "7" and 0.9 < float(share) <= 1
 
@@ -83,7 +77,6 @@ def test_what_cannot_be_exported_is_a_line_and_writes_nothing(
     assert not list(tmp_path.glob("*.onnx"))
 
     code = "import runpy, sys; sys.modules['onnxruntime'] = None; runpy.run_path('mnist/export.py')"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_python("-c", code)
     assert done.returncode == 1
     assert done.stderr == "export needs onnxruntime: pip install onnx onnxruntime onnxscript\n"

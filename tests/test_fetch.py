@@ -3,10 +3,7 @@
 import functools
 import gzip
 import hashlib
-import signal
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +15,7 @@ import pytest
 import common.mnist
 from common.fetch import FILES, fetch
 from common.mnist import mnist
-from tests.conftest import ROOT
+from tests.conftest import Patch
 
 # A data set of five images, in the place of MNIST's own files.
 SHAPES = [(3, 28, 28), (3,), (2, 28, 28), (2,)]
@@ -62,7 +59,7 @@ class Mirrors(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(monkeypatch: Patch) -> Iterator[str]:
     """The address of the mirrors, from one of which `mnist` fetches."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     ASKED.clear()
@@ -114,22 +111,3 @@ def test_a_bad_mirror(url: str, folder: Path, kind: str) -> None:
     assert listing(folder) == BEFORE
     fetch(folder, [f"{url}{kind}/", f"{url}good/"], HASHES, timeout=0.3)
     assert listing(folder) == COMPLETE
-
-
-def test_killed_half_way(url: str, folder: Path) -> None:
-    """A fetch that is killed has written nothing."""
-    program = (
-        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from common.fetch import fetch;"
-        "fetch(pathlib.Path(sys.argv[2]), sys.argv[3:5], eval(sys.argv[5]))"
-    )
-    mirrors = [f"{url}images/", f"{url}stalled/"]
-    arguments = [str(ROOT), str(folder), *mirrors, repr(HASHES)]
-    with subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL
-    ) as process:
-        deadline = time.monotonic() + 60
-        while "stalled" not in ASKED:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert listing(folder) == BEFORE

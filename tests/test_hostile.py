@@ -4,17 +4,14 @@ import io
 import random
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from common.classifiers import load_classifiers
@@ -23,7 +20,18 @@ from common.errors import clear_errors
 from common.mnist import MNIST_HASH, mnist
 from common.pictures import read_digit
 from mnist import predict, report
-from tests.conftest import ROOT, Finished, Train, call_main, figures
+from tests.conftest import (
+    ROOT,
+    Array,
+    Capsys,
+    Finished,
+    Patch,
+    Train,
+    call_main,
+    copy,
+    run_python,
+    write_npz,
+)
 from tests.test_predict import change, save_digit
 
 Changes = Mapping[str, object]
@@ -50,8 +58,7 @@ def put(
     trained: Path, out: Path, name: str, header: Changes | None = None, final: Changes | None = None
 ) -> None:
     """Put a trained network into a folder under another name, with changes of its figures."""
-    shutil.copy(trained, out / f"{name}.pt")
-    shutil.copy(trained.with_suffix(".json"), out / f"{name}.json")
+    copy(trained, out, name)
     change(out / f"{name}.json", "header", **(header or {}))
     change(out / f"{name}.json", "final", **(final or {}))
 
@@ -72,8 +79,7 @@ def test_what_is_broken_is_named_and_left_out(finished: Finished, tmp_path: Path
         put(trained, out, name, {"script": "mnist/mine.py", **header}, {**mine, **final})
     (out / "list.json").write_text("[]")
     seven = save_digit(0, tmp_path / "seven.png")
-    command = [sys.executable, str(out.parent / "predict.py"), str(seven)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_python(out.parent / "predict.py", seven)
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["mine"]
     assert not (tmp_path / "was run").exists()
     named = [line.split(" is left out: ")[0] for line in done.stderr.splitlines()]
@@ -88,11 +94,7 @@ def test_what_is_broken_is_named_and_left_out(finished: Finished, tmp_path: Path
     ],
 )
 def test_classifiers_of_one_data_set(
-    hashes: dict[str, str],
-    kept: str,
-    finished: Finished,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    hashes: dict[str, str], kept: str, finished: Finished, tmp_path: Path, capsys: Capsys
 ) -> None:
     for number, (name, found) in enumerate(hashes.items()):
         about = {"date": f"2026-01-0{number} 00:00:00 UTC", "data": {**DATA, "hash": found}}
@@ -121,26 +123,15 @@ def test_a_table_is_written_over_nothing_but_a_table(
         predict.main([*flags, str(tmp_path / "table.csv")])
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda x: 255 - x,
-        lambda x: (100 - np.float32(x)) / 50,
-    ],
-    ids=["dark on light", "dark on light, standardized"],
-)
+@pytest.mark.parametrize("made", [lambda x: 255 - x, lambda x: (100 - np.float32(x)) / 50])
 def test_digits_are_fed_as_what_a_network_was_trained_on(
-    made: Callable[[NDArray[np.uint8]], NDArray[Any]],
-    few_digits: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    made: Callable[[Array], Array], few_digits: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     """A network that reads its own test images right reads the same digits on paper."""
-    x_train, y_train, _, _ = mnist(few_digits).values()
-    x, y = made(x_train), y_train
-    np.savez(tmp_path / "made.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
-    flags = ["--data", tmp_path / "made.npz", "--lr", "0.01", "--epochs", "20", "--out", tmp_path]
-    call_main("logit", *flags)
+    x_train, y, _, _ = mnist(few_digits).values()
+    x = made(x_train)
+    data = write_npz(tmp_path / "made.npz", x, y, x[:9], y[:9])
+    call_main("logit", "--data", data, "--lr", "0.01", "--epochs", "20", "--out", tmp_path)
     files = [tmp_path / f"{number}.png" for number in range(9)]
     for file, image in zip(files, x_train, strict=False):
         Image.fromarray(255 - image).resize((112, 112)).save(file)
@@ -156,7 +147,7 @@ def test_numbers_that_torch_cannot_take(flags: list[object], train: Train) -> No
 
 
 def test_what_an_encoding_lacks_is_printed_as_codes(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Finished, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     output = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", output)
@@ -166,42 +157,6 @@ def test_what_an_encoding_lacks_is_printed_as_codes(
     report.main(["--out", str(out)])
     output.seek(0)
     assert r"\u0446\u0438\u0444\u0440\u044b" in output.read()
-
-
-@pytest.mark.parametrize(
-    ("made", "why"),
-    [
-        (lambda x: x, "training and test images are the same"),
-        (np.float32, "generators draw -1 to 1"),
-        (lambda x: 255 - x, "conv.pt is of a run on other"),
-    ],
-)
-def test_a_gan_without_scores_and_pictures(
-    made: Callable[[NDArray[np.uint8]], NDArray[Any]],
-    why: str,
-    finished: Finished,
-    train: Train,
-    few_digits: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Nothing can be said of its digits, and someone deletes its pictures."""
-    x, y, _, _ = mnist(few_digits).values()
-    x = made(x)
-    np.savez(tmp_path / "same.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    flags = ["--epochs", 1, "--limit", 60, "--data", tmp_path / "same.npz"]
-    if "other" in why:
-        put(finished("conv") / "conv.pt", tmp_path, "conv")
-    else:
-        train("conv", *flags)
-    (tmp_path / "gan.gif").mkdir()  # it stops before its end
-    capsys.readouterr()
-    assert "gan.gif" in str(train("gan", *flags))
-    assert re.findall(f"^gan: no scores.*{why}", capsys.readouterr().err, re.MULTILINE)
-    (tmp_path / "gan.gif").rmdir()
-    (tmp_path / "gan01.png").unlink()
-    assert train("gan", *flags, "--resume") is None
-    assert figures(tmp_path, "gan")["final"].keys() & {"distance", "rarest"} == set()
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -254,7 +209,3 @@ def test_a_damaged_file_is_read_or_one_line_names_it(
                 READERS[name](tmp_path)
         except SystemExit as error:
             assert "\n" not in str(error.code)
-
-
-def test_the_hash_of_mnist_is_that_of_headers() -> None:
-    assert load(ROOT / "mnist/data", (1, 28, 28), 10).about["hash"] == MNIST_HASH

@@ -46,23 +46,6 @@ def test_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert np.array_equal(read_idx(tmp_path / "file"), array)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        header(2, element=0x0A) + b"ab",  # no such type
-        header() + b"a",  # no dimensions
-        header(*(1,) * 65) + b"a",  # too many
-        header(0, 3) + b"a",
-        header(2**31, 2**31, 2) + b"a",  # larger than an address
-    ],
-)
-def test_headers_that_cannot_be(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=f"^{path}: .*$"):
-        read_idx(path)
-
-
 @pytest.mark.parametrize("name", ["file", "file.gz"])
 def test_damage_anywhere(tmp_path: Path, name: str) -> None:
     """What is read from a damaged file, and written again, is the file's content."""

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from common.data import load
 from common.fetch import FILES
-from common.mnist import mnist, showdigit
-from tests.conftest import ROOT
+from common.mnist import MNIST_HASH, mnist, showdigit
+from tests.conftest import ROOT, Capsys
 
 
 def test_real_files() -> None:
@@ -21,10 +22,11 @@ def test_real_files() -> None:
         content = (folder / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() in page
         assert hashlib.sha256(gzip.decompress(content)).hexdigest() in page
+    assert load(folder, (1, 28, 28), 10).about["hash"] == MNIST_HASH
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (3, 4, 6)])
-def test_showdigit(shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_showdigit(shape: tuple[int, ...], capsys: Capsys) -> None:
     images: NDArray[np.uint8] = np.zeros((2, *shape), np.uint8)
     images[0] += 1
     images[1].flat[[1, -1]] = 7, 255  # in the first channel and in the last

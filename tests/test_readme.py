@@ -4,12 +4,11 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_python
 
 README, GUIDE = ROOT / "README.md", ROOT / "mnist/README.md"
 PAGES = [README, GUIDE, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "mnist").glob("*/README.md"))]
@@ -95,7 +94,7 @@ def test_steps_to_a_script_of_your_own(tmp_path: Path) -> None:
         text, count = re.subn(rf"\b{re.escape(line.split('(')[0])}\(.*", line, text)
         assert count == 1, line
     script.write_text(text)
-    subprocess.run([sys.executable, *attempt.split()[1:]], cwd=tmp_path, check=True)
+    run_python(*attempt.split()[1:], cwd=tmp_path)
     header = json.loads((tmp_path / "mnist/out/allconv.json").read_text())["header"]
     assert header["networks"] == {"model": "AllConvNet"}
     assert header["parameters"] == {"model": 50186}

@@ -2,13 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_python
 
 RESULTS = ROOT / "mnist/results"
 RUNS = sorted(RESULTS.glob("*/*.json"))
@@ -16,8 +14,7 @@ RUNS = sorted(RESULTS.glob("*/*.json"))
 
 def test_tables_are_those_of_the_published_figures(tmp_path: Path) -> None:
     shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
-    command = [sys.executable, str(tmp_path / "table.py")]
-    subprocess.run(command, check=True)
+    run_python(tmp_path / "table.py")
     assert (tmp_path / "README.md").read_text() == (RESULTS / "README.md").read_text()
 
     # Of three more runs the first had one thread, and counts for the accuracy alone.
@@ -29,7 +26,7 @@ def test_tables_are_those_of_the_published_figures(tmp_path: Path) -> None:
         (tmp_path / f"conv/7-epochs-seed-{seed}.json").write_text(json.dumps(run))
         text = "" if seed == 2 else "\nclasses: 0 1"  # the last one is of an earlier version
         (tmp_path / f"conv/7-epochs-seed-{seed}.log").write_text(text)
-    subprocess.run(command, check=True)
+    run_python(tmp_path / "table.py")
     lines = (tmp_path / "README.md").read_text().splitlines()
     mean, *rows = [line for line in lines if line.startswith("| conv | 7 |")]
     assert "| 99.58 ± 0.02 % | 3† | 62 | [0](conv/7-epochs-seed-0.log) " in mean  # 0.0173, rounded

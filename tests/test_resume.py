@@ -15,11 +15,13 @@ import pytest
 from tests.conftest import (
     ROOT,
     SHORT,
+    Capsys,
     Finished,
     Train,
     comparable,
     figures,
     files_in,
+    run_python,
     start_script,
     wait_for_epoch,
 )
@@ -45,8 +47,7 @@ def test_killed_and_resumed_is_as_never_stopped(
     epoch = random.randrange(1, int(SHORT[name][1]))
     event = random.choice(["line", "checkpoint", "figures"])
     print(f"killed at the {event} of epoch {epoch}")  # shown if the test fails
-    flags = ["--data", str(few_digits), "--out", str(tmp_path), *SHORT[name]]
-    with start_script(name, *flags) as process:
+    with start_script(name, "--data", few_digits, "--out", tmp_path, *SHORT[name]) as process:
         wait_for_epoch(process, epoch)
         while event == "checkpoint" and not (tmp_path / f"{name}.resume.pt").exists():
             assert process.poll() is None
@@ -64,9 +65,16 @@ def test_killed_and_resumed_is_as_never_stopped(
     assert logs[0] == logs[1]
 
 
-def test_a_finished_run_says_so(
-    finished: Finished, train: Train, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_generator_whose_pictures_were_deleted_ends(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "gan.gif").mkdir()  # it stops before its end
+    flags = ["--epochs", 1, "--limit", 60]
+    assert "gan.gif" in str(train("gan", *flags))
+    (tmp_path / "gan.gif").rmdir()
+    (tmp_path / "gan01.png").unlink()
+    assert train("gan", *flags, "--resume") is None
+
+
+def test_a_finished_run_says_so(finished: Finished, train: Train, capsys: Capsys) -> None:
     before = files_in(finished("gan"))
     assert train("gan", *SHORT["gan"], "--resume", "--out", finished("gan")) == 0
     assert re.search(r"gan: finished .*gan\.log\n$", capsys.readouterr().err)
@@ -75,8 +83,8 @@ def test_a_finished_run_says_so(
 
 def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "my out"
-    flags = ["--data", str(few_digits), "--epochs", "5", "--limit", "200", "--batch-size", "4"]
-    with start_script("conv", *flags, "--out", str(out), cwd=ROOT) as process:
+    flags = ["--data", few_digits, "--epochs", "5", "--limit", "200", "--batch-size", "4"]
+    with start_script("conv", *flags, "--out", out) as process:
         wait_for_epoch(process, 2)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
@@ -85,8 +93,7 @@ def test_ctrl_c_says_how_to_go_on(few_digits: Path, tmp_path: Path) -> None:
     command = re.fullmatch(r"\nconv: stopped; to continue: python (.* --resume)\n", errors)
     assert command is not None
     # What the line says works as it is.
-    program = [sys.executable, *shlex.split(command[1])]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_python(*shlex.split(command[1]))
     assert re.findall(r"^ *(\d+)\.  lr", done.stdout, re.M) == list("12345")
     assert (out / "conv.pt").exists()
 
@@ -132,10 +139,9 @@ def test_a_moved_repository_goes_on(few_digits: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "common", here / "common")
     shutil.copytree(few_digits, here / "mnist/data")
     shutil.copy(ROOT / "mnist/logit.py", here / "mnist")
-    command = [sys.executable, "mnist/logit.py", "--epochs", "1"]
-    subprocess.run(command, cwd=here, check=True)
+    run_python(here / "mnist/logit.py", "--epochs", "1")
     here.rename(there)
-    done = subprocess.run([*command, "--resume"], cwd=there, capture_output=True, text=True)
+    done = run_python(there / "mnist/logit.py", "--epochs", "1", "--resume")
     assert done.returncode == 0 and "finished" in done.stderr
 
 

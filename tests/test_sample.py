@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from common.classifiers import load_classifiers
 from common.mnist import mnist
 from mnist import cgan, gan
 from mnist.sample import main, write_pictures
-from tests.conftest import run_script
+from tests.conftest import Capsys, Patch, copy, run_script
 
 
 @pytest.fixture
@@ -56,9 +55,7 @@ def test_draws_the_digits_asked_for(out: Path) -> None:
     assert np.abs(difference).max() <= 1  # rounding
 
 
-def test_different_each_time_and_repeated_by_the_seed_it_tells(
-    out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_different_each_time_and_repeated_by_the_seed_it_tells(out: Path, capsys: Capsys) -> None:
     first = sample(out, "22")
     seed = capsys.readouterr().out.split()[-1]
     assert not np.array_equal(sample(out, "22"), first)
@@ -94,9 +91,7 @@ def test_a_gan_without_classes(out: Path) -> None:
         (["7", "--count", "100000000000"], "2"),
     ],
 )
-def test_what_cannot_be_drawn(
-    flags: list[str], told: str, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_drawn(flags: list[str], told: str, out: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr("common.record.PUBLISHED", out)  # nothing is published
     (out / "cgan.pt").unlink()
     with pytest.raises(SystemExit, match=rf"^{told}.*$"):
@@ -104,9 +99,7 @@ def test_what_cannot_be_drawn(
     assert not (out / "sample.png").exists()
 
 
-def test_scores_of_a_folder(
-    trained_conv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_scores_of_a_folder(trained_conv: Path, tmp_path: Path, capsys: Capsys) -> None:
     data, folder = mnist(), tmp_path / "new"
     write_pictures(folder, data["X"][:300], [])
     flags = ["--score", str(folder), "--out", str(trained_conv.parent), "--device", "cpu"]
@@ -123,14 +116,11 @@ def test_scores_of_a_folder(
 
 
 def test_published_networks_where_there_are_none(
-    trained_conv: Path,
-    out: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    trained_conv: Path, out: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
-    for path in (out / "cgan.pt", trained_conv, trained_conv.with_suffix(".json")):
-        (out / path.stem).mkdir(exist_ok=True)
-        shutil.copy(path, out / path.stem / f"seed-0{path.suffix}")
+    copy(trained_conv, out / "conv", "seed-0")
+    (out / "cgan").mkdir()
+    (out / "cgan.pt").rename(out / "cgan/seed-0.pt")
     for module in ("common.record", "common.classifiers"):
         monkeypatch.setattr(f"{module}.PUBLISHED", out)
     assert sample(out / "new", "2026").shape == (1, 4, 28, 28)

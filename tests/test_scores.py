@@ -11,10 +11,11 @@ from torch import Tensor
 
 from common import record, scores
 from common.flags import parse_flags
+from common.mnist import mnist
 from common.run import Run
 from mnist import cgan
 from mnist.conv import ConvNet
-from tests.conftest import SHORT, Finished, Train, call_main, copy, figures
+from tests.conftest import Capsys, Finished, Patch, Train, call_main, copy, figures, write_npz
 
 
 def vectors(n: int, d: int, seed: int) -> Tensor:
@@ -74,33 +75,46 @@ def test_a_judge_scores_each_epoch_and_changes_nothing(
 
 
 def test_the_published_conv_judges_digits_of_mnist(
-    trained_conv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_conv: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    copy(trained_conv, tmp_path / "conv")
-    for ending in (".pt", ".json"):
-        (tmp_path / f"conv/conv{ending}").rename(tmp_path / f"conv/seed-0{ending}")
+    copy(trained_conv, tmp_path / "conv", "seed-0")
     (tmp_path / "conv.pt").write_bytes(b"damaged")
     monkeypatch.setattr(record, "PUBLISHED", tmp_path)
     call_main("cgan", "--limit", "60", "--epochs", "1", "--out", tmp_path)
     assert figures(tmp_path, "cgan")["header"]["judge"].startswith(f"{tmp_path}/conv/seed-0.pt, ")
 
 
-@pytest.mark.parametrize("weights", ["missing", "damaged", "of other data"])
-def test_no_judge_without_useful_weights(
-    weights: str,
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("missing", "No such file"),
+        ("damaged", "conv.pt is damaged"),
+        ("trained on other data", "conv.pt is of a run on other"),
+        ("trained on this", "training and test images are the same"),
+        ("for floats", "generators draw -1 to 1"),
+    ],
+)
+def test_no_judge_without_useful_weights_and_images(
+    case: str,
+    why: str,
     finished: Finished,
     trained_conv: Path,
     train: Train,
+    few_digits: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capsys,
 ) -> None:
     shutil.copy(finished("cgan") / "cgan.pt", tmp_path)
-    if weights == "damaged":
+    x, y, _, _ = mnist(few_digits).values()
+    x = x.astype(np.float32) if case == "for floats" else x
+    flags = ["--limit", 60, "--data", write_npz(tmp_path / "same.npz", x, y, x, y)]
+    if case == "damaged":
         (tmp_path / "conv.pt").write_bytes(b"damaged")
-    if weights == "of other data":
+    if case == "trained on other data":
         copy(trained_conv, tmp_path)
-    capsys.readouterr()  # the training's
-    train("cgan", *SHORT["cgan"], "--evaluate")
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("cgan-evaluated: no scores of the digits: ")
+    if case == "trained on this":
+        train("conv", *flags, "--epochs", 1)
+    train("cgan", *flags, "--evaluate")
+    told = [line for line in capsys.readouterr().err.splitlines() if "no scores" in line]
+    assert len(told) == 1 and why in told[0]
     assert figures(tmp_path, "cgan-evaluated")["final"].keys() == {"seconds", "peak_mb"}

@@ -3,8 +3,6 @@
 import copy
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,18 @@ from mnist.simple import SimpNet
 from tests.conftest import (
     ROOT,
     SHORT,
+    Capsys,
     Finished,
+    Patch,
     Train,
     call_main,
     changed_copy,
     comparable,
     figures,
     files_in,
+    run_python,
     run_script,
+    write_npz,
 )
 
 WITH_LOSS = "{epoch:3}.  loss: {loss:8.6f}  test: {test_loss:.4f}  accuracy: {accuracy:5.2f}%"
@@ -68,9 +70,9 @@ def test_a_program_in_any_folder(name: str, bound: int, few_digits: Path, tmp_pa
     """It prints its log, writes in `--out` alone, keeps to the bound on memory, and is repeated."""
     before, elsewhere = set((ROOT / "mnist").rglob("*")), tmp_path / "a folder with spaces"
     elsewhere.mkdir()
-    flags = ["--data", str(few_digits), "--limit", "240", "--epochs", "1", "--precision", "float32"]
+    flags = ["--data", few_digits, "--limit", "240", "--epochs", "1", "--precision", "float32"]
     done = run_script(name, *flags, "--out", "my out", cwd=elsewhere)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0
     out = elsewhere / "my out"
     assert done.stdout == (out / f"{name}.log").read_text()
     assert [path.name for path in elsewhere.iterdir()] == ["my out"]
@@ -99,9 +101,8 @@ def test_resnet_learns_colours_and_a_hundred_classes(tmp_path: Path) -> None:
     random, y = np.random.default_rng(0), np.arange(900) % 100
     tiles = random.integers(0, 256, (100, 4, 4, 3)).repeat(8, 1).repeat(8, 2)  # one a class
     x = (tiles[y] * 0.7 + random.integers(0, 77, (900, 32, 32, 3))).astype(np.uint8)
-    np.savez(tmp_path / "tiles.npz", x_train=x[99:], y_train=y[99:], x_test=x[:99], y_test=y[:99])
-    flags = ["--data", "tiles.npz", "--epochs", "2", "--batch-size", "20", "--threads", "1"]
-    subprocess.run([sys.executable, script, *flags], cwd=tmp_path, check=True)
+    data = write_npz(tmp_path / "tiles.npz", x[99:], y[99:], x[:99], y[:99])
+    run_python(script, "--data", data, "--epochs", "2", "--batch-size", "20", "--threads", "1")
     assert figures(tmp_path / "mnist/out", "resnet")["final"]["accuracy"] > 80
     assert Image.open(tmp_path / "mnist/out/resnet.png").mode == "RGB"
 
@@ -183,7 +184,7 @@ def test_evaluation_repeats_the_figures_and_leaves_the_run_as_it_was(
 
 @pytest.mark.parametrize("name", ["swa", "wsimple"])
 def test_final_weights_are_the_mean_of_the_last_epochs(
-    name: str, train: Train, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, train: Train, few_digits: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Of 5 epochs the last two; the weights are taken from the checkpoints."""
     saved: list[dict[str, Tensor]] = []
@@ -210,8 +211,6 @@ def test_final_weights_are_the_mean_of_the_last_epochs(
 @pytest.mark.parametrize(
     ("flag", "value"), [("--epochs", "0"), ("--lr", "nan"), ("--device", "abacus")]
 )
-def test_bad_arguments(
-    flag: str, value: str, train: Train, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_arguments(flag: str, value: str, train: Train, capsys: Capsys) -> None:
     assert train("logit", flag, value) == 2
     assert f"{flag}: " in capsys.readouterr().err.splitlines()[-1]

@@ -4,13 +4,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean, stdev
-from subprocess import PIPE
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from PIL import Image
 from scipy import stats
 
 from mnist import trials
-from tests.conftest import ROOT, figures, run_script
+from tests.conftest import ROOT, Patch, figures, run_python, run_script
 
 SHORT, LONGER = "logit --limit 300 --epochs 1", "logit --limit 300 --epochs 2"
 
@@ -32,7 +31,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder and the report of two commands with two seeds each."""
     out = tmp_path_factory.mktemp("study")
     done = run_script("trials", SHORT, LONGER, "--seeds", "2", "--jobs", "2", "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0
     assert done.stdout == (out / "trials.log").read_text()
     return out, done.stdout.splitlines()
 
@@ -57,9 +56,8 @@ def test_means_and_interval_of_the_difference(study: tuple[Path, list[str]]) -> 
 def test_torchrun_shares_the_seeds_that_are_missing(study: tuple[Path, list[str]]) -> None:
     out, _ = study
     finished = [trial(out, SHORT, seed) for seed in (0, 1)]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += [str(ROOT / "mnist/trials.py"), SHORT, "--seeds", "4", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "mnist/trials.py"]
+    done = run_python(*torchrun, SHORT, "--seeds", "4", "--out", out)
     assert done.stdout == (out / "trials.log").read_text()  # one process prints
     assert done.stderr.count("finished earlier: 1 of 2 runs\n") == 2  # one each
     assert done.stderr.count(": finished") == 2  # each of the two is one process's
@@ -72,7 +70,7 @@ def test_an_interrupted_study_ends_its_runs_and_continues(tmp_path: Path) -> Non
     command = "logit --limit 100 --epochs 100"
     flags = ["--seeds", "2", "--jobs", "2", "--out", str(tmp_path)]
     program = [sys.executable, str(ROOT / "mnist/trials.py"), command, *flags]
-    process = subprocess.Popen(program, stderr=PIPE, text=True, start_new_session=True)
+    process = Popen(program, stderr=PIPE, text=True, start_new_session=True)
     path = tmp_path / "logit-limit-100-epochs-100/seed-1/logit.json"
     while not path.exists() or len(json.loads(path.read_bytes())["epochs"]) < 3:
         assert process.poll() is None
@@ -83,7 +81,7 @@ def test_an_interrupted_study_ends_its_runs_and_continues(tmp_path: Path) -> Non
     with pytest.raises(ProcessLookupError):  # no process is left in its group
         os.killpg(process.pid, 0)
     before = json.loads(path.read_bytes())["epochs"]
-    subprocess.run(program, capture_output=True, check=True)
+    run_script("trials", command, *flags)
     after = json.loads(path.read_bytes())["epochs"]
     assert len(before) < len(after) == 100 and after[:3] == before[:3]
 
@@ -102,11 +100,7 @@ def test_a_failing_run_ends_the_trials_with_its_last_line(tmp_path: Path) -> Non
         ({"script hash": "0"}, ["--mixed"], None),
         ({"data": {"path": "mnist/data", "hash": "0"}}, [], "mnist/data, has changed .* --mixed"),
         ({"data": {"path": "arrays"}}, [], None),
-        (
-            {"command": "python mnist/logit.py --lr 1 --seed 1 --out x"},
-            ["--mixed"],
-            "another command",
-        ),
+        ({"command": "python mnist/logit.py --lr 1 --seed 1 --out x"}, ["--mixed"], "another"),
         (None, [], "damaged"),
     ],
 )
@@ -128,9 +122,7 @@ def test_runs_of_something_else_are_no_results(
         trials.main([SHORT, "--seeds", "2", "--out", str(out), *flags])
 
 
-def test_a_loud_run_without_final_figures_has_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loud_run_without_final_figures_has_failed(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(trials, "ROOT", tmp_path)
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist/loud.py").write_text("import sys\nsys.stderr.write('x' * 200_000)")
