@@ -9,8 +9,9 @@ Changes of the images, and a GAN's schedules, average of weights and judge are l
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -109,8 +110,8 @@ def train_classifier(name: str, epochs: int, train: Batches, test: Batches) -> F
         yield {"loss": loss_sum / len(train), "accuracy": 100 * sum(correct) / len(correct)}
 
 
-def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures:
-    """Yield the mean sum of both losses of each epoch, and save a picture."""
+def train_gan(name: str, epochs: int, train: Iterable[Sequence[Tensor]], record: Record) -> Figures:
+    """Yield the mean sum of both losses of each epoch, and save a picture; at the end, weights."""
     conditional = name == "cgan"
     script = cgan if conditional else gan
     lr, lr_d, beta, rows = (0.0002, 0.0002, 0.999, 10) if conditional else (0.004, 0.002, 0.99, 6)
@@ -118,8 +119,7 @@ def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures
     optimizer = torch.optim.Adam(generator.parameters(), lr, (0.5, beta))
     optimizer_d = torch.optim.Adam(discriminator.parameters(), lr_d, (0.5, beta))
 
-    def draw(digits: Tensor) -> Tensor:
-        latent = torch.randn(len(digits), 100, 1, 1)
+    def draw(latent: Tensor, digits: Tensor) -> Tensor:
         return generator(latent, digits) if conditional else generator(latent)
 
     def look(images: Tensor, digits: Tensor) -> Tensor:
@@ -127,29 +127,34 @@ def train_gan(name: str, epochs: int, train: Batches, record: Record) -> Figures
 
     for epoch in range(1, epochs + 1):
         generator.train()
-        loss_sum = 0.0
+        losses = []
         for images, labels in train:
             n = len(images)
-            digits = torch.randint(10, (n if conditional else 2 * n,))
-            fakes = draw(digits)
-            real, fake = look(images, labels), look(fakes[:n].detach(), digits[:n])
+            latent = torch.randn(n if conditional else 2 * n, 100, 1, 1)
+            digits = wrong = labels
+            if conditional:
+                digits = torch.randint(10, (n,))
+                wrong = (labels + torch.randint(1, 10, (n,))) % 10
+            fakes = draw(latent, digits)
+            real, fake = look(images, labels), look(fakes[:n].detach(), digits)
             if conditional:  # real images with a wrong digit
-                fake = torch.cat([fake, look(images, (labels + torch.randint(1, 10, (n,))) % 10)])
+                fake = torch.cat([fake, look(images, wrong)])
             loss_d = binary_cross_entropy_with_logits(real, torch.empty(n).uniform_(0.8, 1))
             loss_d += binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
             optimizer_d.zero_grad()
             loss_d.backward()
             optimizer_d.step()
-            loss = binary_cross_entropy_with_logits(look(fakes, digits), torch.ones(len(digits)))
+            loss = binary_cross_entropy_with_logits(look(fakes, digits), torch.ones(len(fakes)))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            loss_sum += loss_d.item() + loss.item()
+            losses.append(loss_d.item() + loss.item())
         generator.eval()
         with torch.no_grad():
-            images = pixels(draw(torch.arange(10).repeat(rows)))
+            images = pixels(draw(torch.randn(10 * rows, 100, 1, 1), torch.arange(10).repeat(rows)))
         record.save_picture(f"{epoch:02}.png", makegrid(images.squeeze(1).numpy(), rows, 10))
-        yield {"loss": loss_sum / len(train)}
+        yield {"loss": fmean(losses)}
+    record.save_weights(generator)
 
 
 if __name__ == "__main__":
