@@ -12,15 +12,10 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.fetch import is_empty
 from common.folders import Array, Found, Shape, find, read_pictures
-from common.mnist import mnist
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
-
-
-class MisfitError(InputError):
-    """Data does not fit the shape or the classes that a network takes."""
+MISFIT = "change run.load(...) and the network in the script"
 
 
 class Data(NamedTuple):
@@ -48,19 +43,22 @@ def load(
 ) -> Data:
     """Return training and test images and labels as tensors.
 
-    The source is a path, as for `read`, or x_train, y_train, x_test, y_test as arrays or tensors.
-    Images are (n, h, w), (n, c, h, w) or (n, h, w, c), uint8 of 0 to 255 or floats. Labels are
-    (n,), integers or texts; those that are not 0 to classes - 1 are numbered in order. If they come
-    in runs, the images are put in a fixed random order. Shape, (c, h, w), and classes are the
-    network's, or None: what does not fit raises MisfitError, classes that lack are "unused".
-    `limit` is the most images of each part. With `validate`, the last sixth of the training images,
-    at most 10,000, are the test images. With `ink`, pictures of pen on paper get MNIST's form.
+    The source is a path, as for `folders.find` or of an `.npz` file, or x_train, y_train, x_test,
+    y_test as arrays or tensors. Images are (n, h, w), (n, c, h, w) or (n, h, w, c), uint8 of 0 to
+    255 or floats. Labels are (n,), integers or texts; those that are not 0 to classes - 1 are
+    numbered in order. If they come in runs, the images are put in a fixed random order. Shape,
+    (c, h, w), and classes are the network's, or None; classes that lack are "unused". `limit` is
+    the most images of each part. With `validate`, the last sixth of the training images, at most
+    10,000, are the test images. With `ink`, pictures of pen on paper get MNIST's form. Raises
+    InputError for what is damaged or does not fit, OSError if MNIST cannot be fetched.
     """
-    if isinstance(source, str | os.PathLike):
-        place, (kind, parts, notes) = Path(source), read(Path(source), shape)
-    else:
+    if not isinstance(source, str | os.PathLike):
         arrays = [np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x) for x in source]
         place, (kind, parts, notes) = Path("the arrays"), Found("arrays", arrays, [])
+    elif (place := Path(source)).suffix.lower() == ".npz":
+        kind, parts, notes = "npz", _read_npz(place), []
+    else:
+        kind, parts, notes = find(place, shape)
     if kind != "pictures":
         parts = _checked(place, parts)
     names, parts[1::2] = _numbered(place, parts[1::2], classes)
@@ -83,7 +81,7 @@ def load(
             notes.append(f"{NAMES[i + 1]} came in runs: the images are in a fixed random order")
     found = parts[0].shape[1:]
     if shape not in (None, found):
-        raise MisfitError(f"{place}: images are {found}, the network takes {shape}")
+        raise InputError(f"{place}: images are {found}, the network takes {shape}: {MISFIT}")
     pixels = _pixels(place, parts[::2])
     for array in (*parts, np.array(names)):
         digest.update(f"{array.shape} {array.dtype}".encode())
@@ -91,21 +89,6 @@ def load(
     about = {"kind": kind, "hash": digest.hexdigest()[:12], **pixels, "notes": notes}
     x_train, y_train, x_test, y_test = map(torch.from_numpy, _cut(parts, limit, validate))
     return Data(x_train, y_train, x_test, y_test, names, about)
-
-
-def read(path: Path, shape: Shape | None = None) -> Found:
-    """Return what is at a path: arrays as the files hold them, or paths of pictures.
-
-    The path is that of an `.npz` or a CSV file, or of a folder of IDX files (or two folders above),
-    CSV files or pictures. At its end may be the beginning of the names of IDX files, to choose one
-    of several sets. MNIST is fetched into a folder that holds nothing, or only a README.md. Raises
-    InputError if what is there is damaged, OSError if MNIST cannot be fetched.
-    """
-    if path.suffix.lower() == ".npz":
-        return Found("npz", _read_npz(path), [])
-    if is_empty(path):
-        return Found("IDX files", [*mnist(path).values()], [])
-    return find(path, shape)
 
 
 def _read_npz(path: Path) -> list[Array]:
@@ -161,7 +144,8 @@ def _numbered(
         raise InputError(f"{place}: classes {same} are the same number: rename or join them")
     classes = classes or len(values)
     if len(values) > classes:
-        raise MisfitError(f"{place}: there are {len(values)} classes, the network has {classes}")
+        found = f"there are {len(values)} classes, the network has {classes}"
+        raise InputError(f"{place}: {found}: {MISFIT}")
     names = (*map(str, values), *["unused"] * (classes - len(values)))
     if y.dtype.kind != "U" and values[0] >= 0 and values[-1] < classes:
         names, numbers = tuple(map(str, range(classes))), y

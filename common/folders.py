@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.fetch import fetch, is_empty
 from common.mnist import read_idx
 
 Array: TypeAlias = NDArray[Any]
@@ -44,7 +45,14 @@ class Found(NamedTuple):
 
 
 def find(path: Path, shape: Shape | None) -> Found:
-    """Return what is in a folder, or in a CSV file; InputError if it is nothing of all that."""
+    """Return what is at a path: that of a CSV file, or of a folder of IDX files, pictures or CSV.
+
+    IDX files may be up to two folders further in; at the path's end may be the beginning of their
+    names, to choose one of several sets. MNIST is fetched into a folder that holds nothing, or only
+    a README.md.
+    """
+    if is_empty(path):
+        fetch(path)
     if found := _find_idx(path) or _find_pictures(path) or _find_csv(path, shape):
         return found
     raise InputError(
@@ -61,11 +69,7 @@ def _nearest(path: Path) -> str:
 
 
 def _find_idx(path: Path) -> Found | None:
-    """Return the arrays of four IDX files in a folder or up to two folders further in, or None.
-
-    If there are several sets, the path ends in the beginning of their files' names. InputError is
-    raised if a file lacks or is damaged, or if it is unclear which one is meant.
-    """
+    """Return the arrays of four IDX files, or None; InputError if it is unclear which are meant."""
     sets: dict[Path, dict[str, Path]] = {}
     for depth in ("*", "*/*", "*/*/*"):
         # Sorted, a raw file comes ahead of its gzipped twin.
@@ -101,8 +105,7 @@ def _find_idx(path: Path) -> Found | None:
 def _find_pictures(folder: Path) -> Found | None:
     """Return pictures in folders of one class each, by name, or None if there are none.
 
-    These folders are in folders named as in TRAIN and TEST, or in the folder itself. InputError is
-    raised if there are none to train on, or to test.
+    These folders are in folders named as in TRAIN and TEST, or in the folder itself.
     """
     folders = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))}
     train = next((folders.pop(name) for name in TRAIN if name in folders), None)
@@ -119,14 +122,18 @@ def _find_pictures(folder: Path) -> Found | None:
 
 def _paths(folder: Path) -> list[Array]:
     """Return the paths of pictures in folders of one class each, mixed, and the folders' names."""
-    endings = {end for end, form in Image.registered_extensions().items() if form in Image.OPEN}
-    found = [path.parts[-2:] for path in folder.glob("[!.]*/[!.]*")]
-    found = sorted(parts for parts in found if Path(parts[1]).suffix.lower() in {*endings, ".heic"})
+    found = sorted(x.parts[-2:] for x in folder.glob("[!.]*/[!.]*") if is_picture(x))
     random.Random(0).shuffle(found)  # --limit and --validate take parts: of all classes
     return [
         np.array([folder.joinpath(*parts) for parts in found], object),
         np.array([name for name, _ in found], str),
     ]
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file is a picture by the ending of its name."""
+    form = Image.registered_extensions().get(path.suffix.lower())
+    return form in Image.OPEN or path.suffix.lower() == ".heic"
 
 
 def _split(x: Array, y: Array) -> tuple[list[Array], list[str]]:

@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from common.batches import accuracy, batch_count, predict
 from common.checkpoint import check_settings, load_state, load_weights, save_state, unwrapped
-from common.data import MisfitError, load
+from common.data import load
 from common.devices import choose_precision, device_name, keep_freed_memory, peak_memory
 from common.errors import InputError, clear_errors
 from common.files import only_process, script_hash
@@ -97,32 +97,22 @@ class Run(Record):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def load(
-        self, shape: tuple[int, int, int], classes: int, arrays: Sequence[Tensor] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def load(self, shape: tuple[int, int, int], classes: int) -> tuple[Tensor, ...]:
         """Return x_train, y_train, x_test, y_test on the run's device.
 
         Images are (n, c, h, w), uint8 of 0 to 255 or floats; labels are (n,) int64. Shape and
-        classes are what the network takes. `arrays` are the four in place of those in `--data`.
+        classes are what the network takes.
         """
         flags = self.flags
-        source = flags.data if arrays is None else arrays
-        try:
-            data = load(source, shape, classes, flags.limit, flags.validate, flags.ink)
-        except MisfitError as error:
-            caller = sys._getframe(1)
-            script = Path(caller.f_code.co_filename).name
-            raise InputError(f"{error}; change it in {script}, line {caller.f_lineno}") from None
-        place = shown(flags.data) if arrays is None else "arrays"
-        self.header["data"] = {"path": place, **data.about}
+        data = load(flags.data, shape, classes, flags.limit, flags.validate, flags.ink)
+        self.header["data"] = {"path": shown(flags.data), **data.about}
         if flags.weights or flags.evaluate:
             warn_of_inversion(flags.weights or self._trained, data.about["dark"])
         self.header |= {"shape": shape, "classes": list(data.classes), "images": len(data.x_train)}
         test_set = "held-out training images" if flags.validate else "test images"
         self.header |= {"tested": len(data.x_test), "test set": test_set}
         self.steps = flags.epochs * batch_count(len(data.x_train), flags.batch_size)
-        x_train, y_train, x_test, y_test = (part.to(self.device) for part in data[:4])
-        return x_train, y_train, x_test, y_test
+        return tuple(part.to(self.device) for part in data[:4])
 
     def place(self, model: Model, weights: str | None = ".pt") -> Model:
         """Return the model on the run's device, channels last; take its weights, if there are any.

@@ -27,6 +27,7 @@ from common.devices import find_device
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
+from common.folders import is_picture
 from common.pictures import read_picture
 from common.reading import Answer, read, set_upright
 from common.record import Record
@@ -86,9 +87,9 @@ def check_table(path: Path | None) -> None:
 
 def find_pictures(name: str) -> list[Path]:
     """Return the pictures that a name means: a file, a folder's, or those of a pattern, `*.png`."""
-    path, endings = Path(name), {*Image.registered_extensions(), ".heic"}
+    path = Path(name)
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in endings]
+        found = [file for file in path.iterdir() if is_picture(file)]
     else:
         found = [path] if path.exists() else list(path.parent.glob(path.name))
     return sorted(found) or [path]  # reading it will fail with a clear line

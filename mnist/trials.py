@@ -75,16 +75,17 @@ class Trial(NamedTuple):
         commands = [["python", shown(self.script), *x, *given] for x in ([], ["--threads", "1"])]
         if not header["command"].startswith(tuple(f"{shlex.join(x)} " for x in commands)):
             raise InputError(f"{self}: {place} has the run of another command; move it elsewhere")
-        data, changed = header.get("data") or {}, None
+        if mixed:
+            return
+        form = tuple(header["shape"]), len(header["classes"])
         if header.get("script hash") != script_hash(self.script):
             changed = shown(self.script)
-        elif data.get("path") != "arrays":  # which are the script's own
-            form = tuple(header["shape"]), len(header["classes"])
-            if data.get("hash") != data_hash(shlex.join(self.words), *form):
-                changed = f"the data, {data.get('path')},"
-        if changed and not mixed:
-            text = f"{changed} has changed since this run; move {place} elsewhere to start anew"
-            raise InputError(f"{self}: {text}, or give --mixed to go on all the same")
+        elif (header.get("data") or {}).get("hash") != data_hash(shlex.join(self.words), *form):
+            changed = "the data"
+        else:
+            return
+        text = f"{changed} has changed since this run; move {place} elsewhere to start anew"
+        raise InputError(f"{self}: {text}, or give --mixed to go on all the same")
 
 
 @cache

@@ -98,8 +98,7 @@ def test_a_failing_run_ends_the_trials_with_its_last_line(tmp_path: Path) -> Non
     [
         ({"script hash": "0"}, [], "mnist/logit.py has changed .* --mixed"),
         ({"script hash": "0"}, ["--mixed"], None),
-        ({"data": {"path": "mnist/data", "hash": "0"}}, [], "mnist/data, has changed .* --mixed"),
-        ({"data": {"path": "arrays"}}, [], None),
+        ({"data": {"path": "mnist/data", "hash": "0"}}, [], "the data has changed .* --mixed"),
         ({"command": "python mnist/logit.py --lr 1 --seed 1 --out x"}, ["--mixed"], "another"),
         (None, [], "damaged"),
     ],
