@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,17 +128,13 @@ class Record:
     def _files(self) -> list[Path]:
         """Return the files of the run that is in the folder: checkpoint and figures are last.
 
-        A file belongs to the longest name of a run with which its own begins: conv2.png is conv's,
-        but conv2's if there is a conv2.json.
+        A file that begins with a run's name is its own, but conv2.png is not conv's if there is a
+        conv2.json.
         """
-        names = {self.name, *(path.stem for path in self.out.glob("*.json"))}
-
-        def owner(file: str) -> str:
-            found = [x for x in names if re.match(rf"{re.escape(x)}(?![A-Za-z_])", file)]
-            return max(found, key=len, default="")
-
-        found = [path for path in sorted(self.out.glob(f"{self.name}*")) if path.is_file()]
-        mine = [path for path in found if owner(path.name) == self.name]
+        name = re.compile(re.escape(self.name) + "(?![A-Za-z_])")
+        found = [path for path in sorted(self.out.glob("*")) if name.match(path.name)]
+        others = [path.stem for path in found if path.suffix == ".json" and path.stem != self.name]
+        mine = [x for x in found if x.is_file() and not x.name.startswith(tuple(others))]
         last = f"{self.name}.resume.pt", f"{self.name}.json"
         return sorted(mine, key=lambda path: last.index(path.name) if path.name in last else -1)
 
@@ -149,12 +144,12 @@ class Record:
             date = str(read_figures(file).header["date"])
         except (InputError, KeyError, OSError):
             date = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(file.stat().st_mtime))
-        name = f"{self.name}-{'-'.join(re.findall(r'[0-9]+', date))}"
-        ends = chain([""], map("_{}".format, count(2)))
-        folders = (self.out / "earlier" / f"{name}{end}" for end in ends)
+        folder = self.out / "earlier" / f"{self.name}-{'-'.join(re.findall(r'[0-9]+', date))}"
         # One that has figures is a complete one of the same second. Without figures any is taken.
         taken = file.name if file.suffix == ".json" else ""
-        return next(folder for folder in folders if not (folder / taken).exists())
+        while (folder / taken).exists():
+            folder = folder.with_name(f"{folder.name}_")
+        return folder
 
 
 class Figures(NamedTuple):
@@ -211,12 +206,18 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def find_weights(name: str, out: Path) -> Path:
-    """Return the path of a script's weights: in a folder, or else, with a line, published ones."""
-    own, published = out / f"{name}.pt", [*(PUBLISHED / name).glob("*.pt")]  # one at most
-    if own.exists() or not published:
-        return own
-    print(f"no {shown(own)}: {shown(published[0])} is used", file=sys.stderr)
-    return published[0]
+    """Return the path of a script's weights: in a folder, or else, with a line, published ones.
+
+    InputError is raised if there are none, or if the figures beside them are those of others.
+    """
+    path, published = out / f"{name}.pt", [*(PUBLISHED / name).glob("*.pt")]  # one at most
+    if not path.exists():
+        if not published:
+            raise InputError(f"no {shown(path)}: mnist/{name}.py trains it")
+        print(f"no {shown(path)}: {shown(published[0])} is used", file=sys.stderr)
+        [path] = published
+    check_weights(path)
+    return path
 
 
 def check_weights(path: Path) -> None:

@@ -32,7 +32,7 @@ from common.flags import script_parser
 from common.mnist import makegrid
 from common.pictures import decode
 from common.reading import answers
-from common.record import check_weights, find_weights
+from common.record import find_weights
 from mnist.cgan import Generator
 
 LARGEST = 4 * 2**20  # bytes of a request
@@ -57,12 +57,9 @@ class Server(ThreadingHTTPServer):
         except InputError as error:
             print(f"draw: {error}", file=sys.stderr)
         try:
-            path = find_weights("cgan", out)
-            if path.exists():
-                check_weights(path)
-                generator = Generator()
-                load_weights(generator, path)
-                self.generator = generator
+            generator = Generator()
+            load_weights(generator, find_weights("cgan", out))
+            self.generator = generator
         except InputError as error:
             print(f"draw: {error}", file=sys.stderr)
         template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")

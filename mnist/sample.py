@@ -31,7 +31,7 @@ from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import parse_flags, positive, script_parser, shown
 from common.mnist import makegrid
-from common.record import Record, check_weights, find_weights
+from common.record import Record, find_weights
 from common.run import Run
 from common.scores import Judge, score_line
 from mnist import cgan, flow, gan
@@ -128,12 +128,8 @@ def main(argv: list[str] | None = None) -> None:
             return
         if folder and folder.exists() and any(folder.iterdir()):
             raise InputError(f"{folder} is not empty: name a new folder")
-        path = find_weights(flags.network, flags.out)
-        if not path.exists():
-            raise InputError(f"no {shown(path)}: mnist/{flags.network}.py trains it")
         generator = kind()
-        check_weights(path)
-        load_weights(generator, path)
+        load_weights(generator, find_weights(flags.network, flags.out))
         torch.manual_seed(seed)  # after the network, whose first weights are random numbers, too
         digits = [int(digit) for digit in flags.digits * flags.count]
         latent = torch.randn(width * flags.count, *shape).to(flags.device)
