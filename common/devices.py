@@ -17,9 +17,6 @@ def find_device(name: str) -> torch.device:
     `auto` is the accelerator. Where torch's build is too new for it, a warning is printed, and the
     CPU is taken. Each process that torchrun has started has a GPU of its own.
     """
-    if name.startswith("cuda") and not (torch.version.cuda or torch.version.hip):
-        text = "this torch is a build for the CPU; see pytorch.org for one with CUDA"
-        raise argparse.ArgumentTypeError(text)
     torchrun = "LOCAL_RANK" in os.environ
     wanted = torch.accelerator.current_accelerator(check_available=True) if name == "auto" else name
     try:

@@ -115,18 +115,13 @@ def makegrid(
 ) -> NDArray[np.uint8]:
     """Return one picture of many images, row by row; cells left over are black.
 
-    Images are (n, h, w) or, in colour, (n, h, w, 3) or (n, 3, h, w): uint8, an array or a list of n
-    arrays. Between the cells and around them are `pad` pixels of the grey `fill`, 0 (black) to 255
-    (white).
+    Images are (n, h, w) or, in colour, (n, h, w, 3) or (n, 3, h, w): uint8. Between the cells and
+    around them are `pad` pixels of the grey `fill`, 0 (black) to 255 (white).
     """
-    # One at a time: an array of all cells would need as much memory as the grid again.
-    cells = [_cell(cell) for cell in (images if isinstance(images, list) else np.asarray(images))]
-    kinds = {(cell.shape, cell.dtype.name) for cell in cells}
-    if {(len(shape), name) for shape, name in kinds} - {(2, "uint8"), (3, "uint8")} or not kinds:
-        raise ValueError(f"a grid needs (n, h, w) uint8, not {kinds or 'nothing'}")
-    height, width, *colours = cells[0].shape
-    if len(cells) > rows * columns:
-        raise ValueError(f"{len(cells)} images do not fit a grid of {rows} x {columns}")
+    cells = np.stack([_cell(image) for image in np.asarray(images)])
+    if cells.dtype != np.uint8 or len(cells) > rows * columns:
+        raise ValueError(f"{cells.shape} {cells.dtype} do not fit a uint8 grid, {rows} x {columns}")
+    height, width, *colours = cells.shape[1:]
     size = rows * (height + pad) + pad, columns * (width + pad) + pad
     grid = np.full((*size, *colours), fill, np.uint8)
     for i in range(rows * columns):

@@ -68,26 +68,24 @@ class Judge:
             path = run.out / "conv.pt"
         self._run, self._layers = run, list[nn.Module]()
         try:
-            with torch.random.fork_rng([]):  # the run is the same with a judge and without
-                classifier = kind()
             if data["dtype"] != "uint8" and max(-data["low"], data["high"]) > 1.01:
                 bounds = f"{data['low']:g} to {data['high']:g}"
                 raise InputError(f"the images are {bounds}, and generators draw -1 to 1")
+            with torch.random.fork_rng([]):  # the run is the same with a judge and without
+                classifier = kind()
             load_weights(classifier, path)
             record.check_weights(path)
             figures = record.read_figures(path.with_suffix(".json"))
             if (figures.header.get("data") or {}).get("hash") != data["hash"]:
                 raise InputError(f"{shown(path)} is of a run on other, or unknown, data")
-            classifier.eval()(scaled(x_test[:1].cpu()))  # a misfit is found here
+            self._layers = list(run.place(classifier, weights=None).eval())
+            self._real, self.unit = moments(self._look(x_test)[0]), 1.0
+            self.unit = self.rate(x_train)["distance"]
+            if not self.unit > 1e-6 * self._real[1].trace():
+                raise InputError("training and test images are the same")
         except (OSError, InputError, RuntimeError) as error:  # torch's, if the shape does not fit
             text = f"{run.name}: no scores of the digits: {error}; mnist/conv.py trains their judge"
             print(text, file=sys.stderr)
-            return
-        self._layers = list(run.place(classifier, weights=None).eval())
-        self._real, self.unit = moments(self._look(x_test)[0]), 1.0
-        self.unit = self.rate(x_train)["distance"]
-        if not self.unit > 1e-6 * self._real[1].trace():
-            print(f"{run.name}: no scores: training and test images are the same", file=sys.stderr)
             self._layers = []
             return
         right = self.rate(x_test, y_test)["asked"]
