@@ -29,10 +29,6 @@ from common.flags import ROOT, script_parser, shown
 from common.record import read_figures
 
 RESULTS = ROOT / "mnist/results"
-ORDER = [
-    *("logit", "linear", "fast", "conv", "swa", "simple", "wsimple", "lstm", "cct", "resnet"),
-    *("parallel", "gan", "cgan", "flow"),
-]
 FIGURES = {  # titles and formats by name, the most telling first
     "accuracy": ("test accuracy", "{:.2f}%"),
     "misread": ("misread", "{:,} of {:,}"),
@@ -89,7 +85,7 @@ class Entry(NamedTuple):
             if name in known
         }
         if self.final and self.final["seconds"]:  # an evaluation has none
-            found["time"] = duration(self.final["seconds"])
+            found["seconds"] = f"{self.final['seconds']:,.0f}"
         if self.header["test set"] != "test images":
             found = {title.replace("test ", "held-out "): text for title, text in found.items()}
         return found
@@ -107,16 +103,6 @@ def read_runs(folder: Path, pattern: str) -> list[Entry]:
         except InputError as error:
             print(f"report: {error}: left out", file=sys.stderr)
     return runs
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: `8.2 s`, `8 min 21 s`, `45 min`, `1 h 12 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, left = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {left} s" if minutes < 10 else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def curve(name: str, run: Entry, other: Entry | None, prefix: str) -> tuple[str, str]:
@@ -188,7 +174,6 @@ def main(argv: list[str] | None = None) -> None:
         runs = read_runs(out, "*.json")
         if not runs:
             raise InputError(f"no run in {shown(out)}; mnist/conv.py --epochs 1 makes one")
-        runs.sort(key=lambda run: ([*ORDER, run.name].index(run.name), run.name))
         runs += read_runs(out, "earlier/*/*.json")
         published = read_runs(RESULTS, "*/*.json")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

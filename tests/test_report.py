@@ -84,7 +84,7 @@ def test_published_runs_of_the_same_script(sections: dict[str, str]) -> None:
 
 def test_all_is_in_the_page(out: Path, html: str, sections: dict[str, str]) -> None:
     links = dict(re.findall(r'<a href="#([\w-]+)">(.+?)</a>', html))
-    assert list(links.values()) == ["logit", "conv", "gan", "my conv", "earlier/logit-2026/logit"]
+    assert list(links.values()) == ["conv", "gan", "logit", "my conv", "earlier/logit-2026/logit"]
     assert "#0102" not in html  # the colors of curves are those of the page, light or dark
     names = re.findall(r' id="(.*?)"', html)
     assert len(names) == len(set(names)) and set(links) <= set(names)
