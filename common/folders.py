@@ -243,6 +243,8 @@ def _read_csv(path: Path, shape: Shape | None) -> tuple[Array, Array]:
         pixels = table.shape[1] - labels
         size = shape[1:] if shape and math.prod(shape) == pixels else (math.isqrt(pixels),) * 2
         if math.prod(size) == pixels > 0:
-            images = table[:, labels:].reshape(-1, *size)
-            return images, table[:, :labels].astype(np.int64).ravel()
+            y = table[:, :labels].ravel()
+            if (y % 1).any():  # or not a number
+                raise InputError(f"{path}: the first column holds no labels")
+            return table[:, labels:].reshape(-1, *size), y.astype(np.int64)
     raise InputError(f"{path}: {pixels} columns are not a label and the pixels of a square image")

@@ -242,6 +242,14 @@ def test_csv(tmp_path: Path, titles: str, test: str, capsys: Capsys) -> None:
             assert ("mnist_test.csv" in capsys.readouterr().err) == (test == "no labels")
 
 
+@pytest.mark.parametrize("label", ["0.5", "nan"])
+def test_a_csv_file_without_labels_in_its_first_column(tmp_path: Path, label: str) -> None:
+    rows = [",".join([first, *["0"] * 784]) for first in ("1", label)]
+    (tmp_path / "d.csv").write_text("\n".join(rows * 9))
+    with pytest.raises(InputError, match="the first column holds no labels"):
+        load(tmp_path / "d.csv")
+
+
 def test_labels_in_runs_are_mixed() -> None:
     y = np.repeat(np.arange(10), 30)
     x = np.tile((25 * y).astype(np.uint8)[:, None, None], (1, 28, 28))
