@@ -67,6 +67,7 @@ class Run(Record):
         self.tested = "held-out" if flags.validate else "test"
         self.started = False
         self._trained = flags.out / f"{name}.pt"
+        self._checkpoint = flags.out / f"{self.name}.resume.pt"
         self._stack = ExitStack()
         given = [flag for flag in flags.argv if flag != "--resume"]
         command = shlex.join([*program(), shown(script), *given])
@@ -121,7 +122,9 @@ class Run(Record):
         network has its own ending, and begins anew where no such file is. None takes no weights.
         """
         path = self.flags.weights or (self._trained if self.flags.evaluate else None)
-        if path and weights:
+        # They may have been an earlier run's of this name, and moved with it.
+        moved = path and not path.exists() and self.flags.resume and self._checkpoint.exists()
+        if path and weights and not moved:
             check_weights(path)
             own = path.with_suffix(weights)
             if weights == ".pt" or own.exists():
@@ -157,8 +160,7 @@ class Run(Record):
         self.header["parameters"] = {
             name: sum(x.numel() for x in part.parameters()) for name, part in networks.items()
         }
-        checkpoint = self.out / f"{self.name}.resume.pt"
-        first = self._resumed(checkpoint, parts) if self.flags.resume else 1
+        first = self._resumed(parts) if self.flags.resume else 1
         if first == 1:
             self.put_aside()
             self.save_figures()
@@ -170,7 +172,7 @@ class Run(Record):
             self.figures[-1]["seconds"] = time.perf_counter() - start
             progress = {"header": self.header, "figures": self.figures, "lines": self.lines}
             if self.writes:
-                save_state(checkpoint, parts, self.device, progress)
+                save_state(self._checkpoint, parts, self.device, progress)
             self.save_figures()
 
     def finish(
@@ -210,8 +212,9 @@ class Run(Record):
             self.log(text + (f", {peak:,.0f} MB at the peak" if peak else ""))
         return {"seconds": seconds, **({"peak_mb": peak} if peak else {})}
 
-    def _resumed(self, checkpoint: Path, parts: Mapping[str, Any]) -> int:
-        """Set everything to the state in a checkpoint, and return the number of the next epoch."""
+    def _resumed(self, parts: Mapping[str, Any]) -> int:
+        """Set all to the state in the checkpoint, and return the number of the next epoch."""
+        checkpoint = self._checkpoint
         if self.writes:
             self.undo_half_a_move()
         figures, run = self.out / f"{self.name}.json", None

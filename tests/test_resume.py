@@ -19,6 +19,7 @@ from tests.conftest import (
     Finished,
     Train,
     comparable,
+    copy,
     figures,
     files_in,
     run_python,
@@ -63,6 +64,18 @@ def test_killed_and_resumed_is_as_never_stopped(
         assert ours[key] == theirs[key], key
     logs = [comparable(files[f"{name}.log"].decode()) for files in (ours, theirs)]
     assert logs[0] == logs[1]
+
+
+def test_weights_of_an_earlier_run_of_the_same_name(
+    finished: Finished, train: Train, few_digits: Path, tmp_path: Path
+) -> None:
+    """They are moved with that run, and not needed to go on."""
+    copy(finished("logit") / "logit.pt", tmp_path)
+    flags = [*SHORT["logit"], "--weights", tmp_path / "logit.pt"]
+    with start_script("logit", "--data", few_digits, "--out", tmp_path, *flags) as process:
+        wait_for_epoch(process, 2)
+        process.kill()
+    assert train("logit", *flags, "--resume") is None
 
 
 def test_a_generator_whose_pictures_were_deleted_ends(train: Train, tmp_path: Path) -> None:
