@@ -83,7 +83,7 @@ class Judge:
             self.unit = self.rate(x_train)["distance"]
             if not self.unit > 1e-6 * self._real[1].trace():
                 raise InputError("training and test images are the same")
-        except (OSError, InputError, RuntimeError) as error:  # torch's, if the shape does not fit
+        except (OSError, InputError) as error:
             text = f"{run.name}: no scores of the digits: {error}; mnist/conv.py trains their judge"
             print(text, file=sys.stderr)
             self._layers = []
