@@ -114,6 +114,7 @@ def test_no_judge_without_useful_weights_and_images(
         copy(trained_conv, tmp_path)
     if case == "trained on this":
         train("conv", *flags, "--epochs", 1)
+    capsys.readouterr()  # what training cgan has said
     train("cgan", *flags, "--evaluate")
     told = [line for line in capsys.readouterr().err.splitlines() if "no scores" in line]
     assert len(told) == 1 and why in told[0]
