@@ -3,7 +3,7 @@
 python mnist/cct.py                  # 20 epochs, about 20 minutes on 2 cores
 python mnist/cct.py --epochs 2       # a first look
 
-99.67 % after 20 epochs (3 seeds), 99.53 % after 2 (seed 0): mnist/results/cct.
+Test accuracy: 99.67 % after 20 epochs (3 seeds), 99.53 % after 2 (seed 0), mnist/results/cct.
 Hassani et al. 2021, "Escaping the Big Data Paradigm with Compact Transformers",
 https://arxiv.org/abs/2104.05704. Their CCT-2/3x2 has two convolutions and no batch norm.
 """

@@ -2,7 +2,7 @@
 
 Generator and discriminator have the layers of gan.py, and the digit as a second input.
 
-python mnist/cgan.py                 # 20 epochs, up to an hour on 2 cores
+python mnist/cgan.py                 # 20 epochs, an hour on 1 core
 python mnist/cgan.py --epochs 4      # a first look
 python mnist/sample.py 2026          # then: draw these digits, different each time
 

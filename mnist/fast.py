@@ -1,9 +1,9 @@
 """A small network, few large steps, one epoch: what two seconds of training can learn.
 
-python mnist/fast.py   # 99.10 ± 0.08 % (20 seeds), in 0.19 of the time of conv.py's first epoch
+python mnist/fast.py   # 1 epoch
 
-Without label smoothing, for instance, its held-out accuracy falls from 99.02 to 98.68 %; the other
-ideas are measured in the same way in mnist/results/fast/ideas.txt (10 seeds each).
+Test accuracy: 99.10 ± 0.08 %, after 1.4 to 2.2 seconds (20 seeds, mnist/results/fast). ideas.txt
+there has the held-out accuracy without each idea: without label smoothing it is 98.68, not 99.02 %.
 """
 
 import sys

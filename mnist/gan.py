@@ -3,7 +3,7 @@
 A discriminator learns to tell handwritten digits from generated ones; a generator learns to make
 digits that deceive it.
 
-python mnist/gan.py                  # 20 epochs, up to an hour on 2 cores
+python mnist/gan.py                  # 20 epochs, an hour on 1 core
 python mnist/gan.py --epochs 4       # a first look
 
 After 20 epochs, the Frechet distance of its digits from the test images is 1.30 times that of

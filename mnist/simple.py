@@ -5,7 +5,7 @@ python mnist/simple.py --epochs 1    # a first look, some minutes
 
 The number of epochs also chooses the dropout, and how images are changed: from 5 epochs on they are
 shifted, from 20 on distorted.
-Test accuracy after 3, 20 and 50 epochs: 99.62 %, 99.73 % (3 seeds each) and 99.72 % (1 seed),
+Test accuracy: 99.62 % after 3 epochs, 99.73 % after 20 (3 seeds each), 99.72 % after 50 (1 seed),
 mnist/results/simple.
 Hasanpour et al. 2018, "Towards Principled Design of Deep Convolutional Networks: Introducing
 SimpNet", https://arxiv.org/abs/1802.06205

@@ -4,8 +4,8 @@ python mnist/trials.py conv "conv --precision float32" swa --seeds 8
 python mnist/trials.py logit linear --seeds 10 --jobs 2      # two runs at once, a thread each
 torchrun --nproc-per-node 2 mnist/trials.py conv --seeds 8   # its processes share the seeds
 
-Each run is a program, and writes to OUT/COMMAND/seed-N. conv judges drawn digits. The
-same command continues a study. Several machines share OUT. Results: OUT/trials.log, .json, .png.
+Each run is a program, and writes to OUT/COMMAND/seed-N. The same command continues a study. To use
+several machines, share OUT. The results are OUT/trials.log, trials.json and trials.png.
 """
 
 import hashlib
