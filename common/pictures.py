@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
-from common.cuts import Part, find_parts
 from common.errors import InputError
 from common.ink import find_ink
 from common.mnist import SIDE
+from common.numbers import MARGIN
 from common.pieces import Floats, bounds, in_lines, whole_digits
 from common.sheet import only_sheet
 from common.signs import is_sign
@@ -36,9 +36,9 @@ class Digit(NamedTuple):
 
     box: tuple[int, ...]  # left, top, right, bottom in the picture's pixels
     image: NDArray[np.uint8]  # (28, 28), 0 is background
-    width: float = 0  # as a share of the usual height
-    sign: bool = False  # a shape that is no digit
-    parts: "Callable[[], list[tuple[Part, Digit]]]" = list  # if it may be digits that touch
+    sign: bool  # a shape that is no digit
+    width: float  # as a share of the usual height
+    number: Callable[[], NDArray[np.uint8]]  # (28, w), as if it were digits that touch
 
 
 def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -114,9 +114,20 @@ def find_digits(rgba: NDArray[np.uint8]) -> list[list[Digit]]:
     usual = float(np.median(box[:, 2] - box[:, 0])) if len(box) else 1.0
     digits = []
     for number, (top, left, bottom, right) in enumerate(box.tolist(), 1):
-        drawn, page = pieces[top:bottom, left:right] == number, (ink, (top, left), scale, usual)
-        digit = _digit(drawn, *page)._replace(sign=is_sign(drawn, usual))
-        digits.append(digit._replace(parts=partial(_parts, drawn, *page)))
+        drawn = pieces[top:bottom, left:right] == number
+        around = np.pad(drawn, 2)
+        down, across = np.ogrid[top - 2 : bottom + 2, left - 2 : right + 2]
+        part = ink[down.clip(0, len(ink) - 1), across.clip(0, ink.shape[1] - 1)]
+        corners = tuple(round(end / scale) for end in (left, top, right, bottom))
+        digits.append(
+            Digit(
+                corners,
+                _mnist_form(part, around),
+                is_sign(drawn, usual),
+                (right - left) / usual,
+                partial(_number_form, part, around),
+            )
+        )
     lines, _ = in_lines(np.array([digit.box for digit in digits]).reshape(-1, 4))
     return [[digits[number] for number in line] for line in lines]
 
@@ -126,50 +137,38 @@ def lines_slope(lines: list[list[Digit]]) -> float:
     return in_lines(np.array([digit.box for line in lines for digit in line]).reshape(-1, 4))[1]
 
 
-def _parts(
-    drawn: NDArray[np.bool_], ink: Floats, corner: tuple[int, int], scale: float, usual: float
-) -> list[tuple[Part, Digit]]:
-    """Return what may be digits that touch in what is drawn, (h, w), at a corner of the ink."""
-    (top, left), (height, width) = corner, drawn.shape
-    parts = find_parts(ink[top : top + height, left : left + width], drawn)
-    return [(part, _digit(part.drawn, ink, corner, scale, usual)) for part in parts]
-
-
-def _digit(
-    drawn: NDArray[np.bool_], ink: Floats, corner: tuple[int, int], scale: float, usual: float
-) -> Digit:
-    """Return what is drawn, (h, w), of the page's ink below and right of a corner."""
-    rows, columns = ndimage.find_objects(drawn.astype(np.int8))[0]
-    drawn = np.pad(drawn[rows, columns], 2)
-    top, left = corner[0] + rows.start, corner[1] + columns.start
-    down, across = np.ogrid[-2 : len(drawn) - 2, -2 : drawn.shape[1] - 2]
-    around = ink[(top + down).clip(0, len(ink) - 1), (left + across).clip(0, ink.shape[1] - 1)]
-    height, width = len(drawn) - 4, drawn.shape[1] - 4
-    box = tuple(round(end / scale) for end in (left, top, left + width, top + height))
-    return Digit(box, _mnist_form(around, drawn), width / usual)
-
-
 def _mnist_form(ink: Floats, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return the ink at and around the pixels that are drawn, in MNIST's form: (28, 28) uint8."""
-    ink = _fitted(ink * ndimage.binary_dilation(drawn, np.ones((3, 3))), BOX * DETAIL)
+    digit = _strokes(ink, drawn)
+    height, width = digit.shape
+    down, across = ndimage.center_of_mass(digit)
+    top = min(max(round(SIDE / 2 - down), 0), SIDE - height)
+    left = min(max(round(SIDE / 2 - across), 0), SIDE - width)
+    return np.pad(digit, ((top, SIDE - height - top), (left, SIDE - width - left)))
+
+
+def _number_form(ink: Floats, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the ink as the image of a number, 20 pixels high: (28, w) uint8, w a multiple of 4."""
+    number = _strokes(ink, drawn, high=True)
+    return np.pad(number, ((4, 4), (MARGIN, MARGIN + -number.shape[1] % 4)))
+
+
+def _strokes(ink: Floats, drawn: NDArray[np.bool_], high: bool = False) -> NDArray[np.uint8]:
+    """Return the ink, (h, w) uint8: its longer side, or its height, is scaled to 20 pixels."""
+    ink = _fitted(ink * ndimage.binary_dilation(drawn, np.ones((3, 3))), BOX * DETAIL, high)
     # A pen's line, scaled to 20 pixels, may be finer than MNIST's finest, 1.5 pixels: widen it.
     # Across a stroke the mean distance from the edge is a quarter of its width.
     solid = np.pad(ink > 0.5 * ink.max(), 1)
     stroke = 4 * ndimage.distance_transform_edt(solid)[solid].mean() - 2
     missing = max(round((1.5 * DETAIL - stroke) / 2), 0)
-    digit = _fitted(ndimage.maximum_filter(np.pad(ink, missing), 2 * missing + 1), BOX)
-    height, width = digit.shape
-    down, across = ndimage.center_of_mass(digit)
-    top = min(max(round(SIDE / 2 - down), 0), SIDE - height)
-    left = min(max(round(SIDE / 2 - across), 0), SIDE - width)
-    image = np.zeros((SIDE, SIDE), np.uint8)
-    image[top : top + height, left : left + width] = (digit * (255 / digit.max())).round()
-    return image
+    ink = _fitted(ndimage.maximum_filter(np.pad(ink, missing), 2 * missing + 1), BOX, high)
+    return (ink * (255 / ink.max())).round().astype(np.uint8)
 
 
-def _fitted(ink: Floats, side: int) -> Floats:
-    """Return what is drawn and nothing around it, scaled so that its longer side is `side`."""
+def _fitted(ink: Floats, length: int, high: bool) -> Floats:
+    """Return what is drawn and nothing around it: its longer side, or its height, is `length`."""
     rows, columns = ndimage.find_objects((ink > 0.2 * ink.max()).astype(int))[0]
     crop = Image.fromarray(ink[rows, columns])
-    width, height = (max(round(length * side / max(crop.size)), 1) for length in crop.size)
+    scale = length / (crop.height if high else max(crop.size))
+    width, height = (max(round(size * scale), 1) for size in crop.size)
     return np.asarray(crop.resize((width, height), Image.Resampling.BICUBIC)).clip(0)

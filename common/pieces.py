@@ -67,14 +67,16 @@ def whole_digits(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
     line = (sides > 4 * usual) | (at_border & thin & (sides > 1.5 * usual))
     kept = np.flatnonzero((sides > max(0.15 * usual, 2)) & ~line)
     number = np.zeros(len(box) + 1, np.int32)
-    number[kept + 1] = _joined(box[kept], usual) + 1
+    # Digits that touch are wide: a digit is not much higher than most pieces are.
+    high = 1.2 * float(np.percentile((box[:, 2] - box[:, 0])[kept], 75)) if len(kept) else usual
+    number[kept + 1] = _joined(box[kept], min(usual, high)) + 1
     joined = number[pieces]
 
     box, areas = bounds(joined), np.bincount(joined.ravel())[1:]
     height, width = (box[:, 2:] - box[:, :2]).T
     solid = areas > 0.5 * height * width  # a dash or a point, which is a sign
     digit = np.maximum(height, width) > 0.35 * usual
-    digit &= (width < 3 * height) | solid & (width < 1.3 * usual)
+    digit &= (width < 3 * height) | solid & (width < 1.3 * usual) | (height > high / 2)
     if digit.any() and not digit.all():  # a point is close to the lower end of a digit
         foot = np.stack(((box[:, 1] + box[:, 3]) / 2, 1.5 * box[:, 2]), 1)
         near, _ = cKDTree(foot[digit]).query(foot)
@@ -101,7 +103,7 @@ def _joined(box: NDArray[np.int64], usual: float) -> NDArray[np.int32]:
     one, other = np.concatenate((near, near[:, ::-1])).T  # the centres are 3 digits apart at most
     (start, end), (starts, ends) = ((box[index, :2], box[index, 2:]) for index in (one, other))
     size, sizes = end - start, ends - starts  # m x 2: down, across
-    larger = np.maximum(size, sizes).max(1)
+    larger = np.maximum(size, sizes).max(1).clip(max=1.2 * usual)
     gap = np.maximum(start, starts) - np.minimum(end, ends)
     height = (np.maximum(end, ends) - np.minimum(start, starts))[:, 0]
     above = -gap[:, 1] > 0.5 * np.minimum(size, sizes)[:, 1]

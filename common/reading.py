@@ -1,7 +1,8 @@
-"""The reading of a page: its digits, by trained classifiers, cut where they touch, set upright."""
+"""The reading of a page by trained networks: set upright, single digits, digits that touch."""
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.classifiers import Classifier, probabilities
-from common.cuts import Part
+from common.mnist import SIDE
+from common.numbers import MARGIN, Number, read_variants
 from common.pictures import Digit, find_digits, lines_slope
 from common.sheet import only_sheet
 
 CLEAR = 0.95  # mean probability of the digits on an upright page
-MOST_CUTS = 300  # digits on a page that may be several, for which it is tried
+SURE, SURE_OF_LONG = 0.7, 0.8  # least probability of a number of two digits, and of more
+NARROW, WIDE, LONG = 0.6, 1.05, 6  # widths, in usual heights: of numbers, and of one digit
 
 
 class Answer(NamedTuple):
@@ -28,9 +31,11 @@ class Answer(NamedTuple):
     networks: list[tuple[str, list[tuple[str, float]]]]  # each one's three likeliest classes
 
 
-def answers(classifiers: Sequence[Classifier], rgba: NDArray[np.uint8]) -> list[list[Answer]]:
+def answers(
+    classifiers: Sequence[Classifier], reader: Classifier | None, rgba: NDArray[np.uint8]
+) -> list[list[Answer]]:
     """Return the answers to all digits on a page, (h, w, 4) uint8, line by line, left to right."""
-    return read(classifiers, find_digits(rgba))
+    return read(classifiers, reader, find_digits(rgba))
 
 
 def set_upright(
@@ -43,16 +48,16 @@ def set_upright(
     """
     lines, degrees = find_digits(rgba), 0
     mean = clear(classifiers, lines)
-    if mean > 0.98:  # a page that is upside down may reach 0.96
-        return rgba, lines, 0
-    turned = [clear(classifiers, lines, turn) for turn in range(1, 4)]
+    turned = [0.0]
+    if mean < 0.98:  # a page that is upside down may reach 0.96
+        turned = [clear(classifiers, lines, turn) for turn in range(1, 4)]
     if max(turned) > max(mean + 0.03, CLEAR):
         degrees = 90 * (turned.index(max(turned)) + 1)
         rgba = np.rot90(rgba, degrees // 90)
         lines = find_digits(rgba)
         mean = clear(classifiers, lines)
     angle = math.degrees(math.atan(lines_slope(lines)))
-    if abs(angle) > 3 and mean <= CLEAR:
+    if abs(angle) > 3 and mean < 0.995:
         level = Image.fromarray(only_sheet(rgba)).rotate(angle, Image.Resampling.BICUBIC, True)
         found = find_digits(np.asarray(level))
         if clear(classifiers, found) > mean:
@@ -69,67 +74,73 @@ def clear(classifiers: Sequence[Classifier], lines: list[list[Digit]], turn: int
     return probabilities(classifiers[0], torch.rot90(x, turn, (2, 3))).max(1)[0].mean().item()
 
 
-def read(classifiers: Sequence[Classifier], lines: list[list[Digit]]) -> list[list[Answer]]:
-    """Return the answers to digits in lines; some of these are cut into several."""
-    wholes = answer_all(classifiers, [digit for line in lines for digit in line])
-    widths = np.array([digit.width for line in lines for digit in line])
-    touching, cuts = (widths > 1.2).sum() / max(len(widths), 1), 0  # share of boxes
-    long = (widths > 1.6).sum() > 0.3 * len(widths)  # numbers of three digits, cut wrong too often
-    page, unread = [], iter(wholes)
-    for line in lines:
-        page.append(list[Answer]())
-        for digit, whole in zip(line, unread, strict=False):
-            narrow = digit.width < (1.05 if whole.probability > 0.9 else 0.95) and touching < 0.1
-            if digit.sign or (not narrow and (cuts == MOST_CUTS or long)):
-                page[-1].append(whole._replace(answer="?"))
-            elif narrow:
-                page[-1].append(whole)
-            else:
-                parts, cuts = digit.parts(), cuts + 1
-                answers = answer_all(classifiers, [part for _, part in parts])
-                page[-1] += cut(digit, whole, parts, answers, touching)
-    return page
+def read(
+    classifiers: Sequence[Classifier], reader: Classifier | None, lines: list[list[Digit]]
+) -> list[list[Answer]]:
+    """Return the answers to digits in lines; some of these are several that touch."""
+    digits = [digit for line in lines for digit in line]
+    wholes = answer_all(classifiers, digits)
+    pairs = zip(digits, wholes, strict=True)
+    numbers = _numbers(reader, digits, [d.width > 0.95 or w.probability < 0.9 for d, w in pairs])
+    if sum(len(number.digits) > 1 for number in numbers if number) > 0.1 * len(digits):
+        numbers = _numbers(reader, digits, [True] * len(digits))  # narrow ones may be two, too
+    found = zip(digits, wholes, numbers, strict=True)
+    return [[one for _ in line for one in decided(*next(found), reader)] for line in lines]
 
 
-def cut(
-    digit: Digit,
-    whole: Answer,
-    parts: Sequence[tuple[Part, Digit]],
-    answers: Sequence[Answer],
-    touching: float,
+def _numbers(
+    reader: Classifier | None, digits: Sequence[Digit], asked: Sequence[bool]
+) -> list[Number | None]:
+    """Return each digit as a number: None if it is not asked for, a sign, or no number by width."""
+    found: list[Number | None] = [None] * len(digits)
+    places = [
+        i
+        for i, digit in enumerate(digits)
+        if asked[i] and not digit.sign and NARROW < digit.width < LONG
+    ]
+    if reader is None or not places:
+        return found
+    images = [digits[i].number() for i in places]
+    x = torch.zeros(len(images), 1, SIDE, max(image.shape[1] for image in images))
+    for row, image in zip(x, images, strict=True):
+        row[0, :, : image.shape[1]] = torch.from_numpy(image)
+    device = next(reader.model.parameters()).device
+    numbers = read_variants(reader.model, x.to(device, torch.uint8))
+    for i, number in zip(places, numbers, strict=True):
+        found[i] = number
+    return found
+
+
+def decided(
+    digit: Digit, whole: Answer, number: Number | None, reader: Classifier | None
 ) -> list[Answer]:
-    """Return the answer to a digit, or to its parts if it is more likely to be several digits.
-
-    A way to cut is the likelier, the higher the probabilities of its parts, the narrower these and
-    the less ink it crosses. Its answers are sure if those of all other ways are much less likely.
-    """
-    # At each path, the likeliest way to each text. A text of several digits is likelier on a page
-    # of digits that touch. The weights were fitted to pages of the first 1,680 test images.
-    ways: dict[int, dict[str, tuple[float, list[Answer]]]] = {0: {"": (0.0, [])}}
-    for (part, drawn), found in zip(parts, answers, strict=True):  # by their left paths
-        for text, (score, way) in list(ways.get(part.ends[0], {}).items()):
-            score += (
-                weight(drawn, found)
-                - 1.8 * part.crossed
-                - (1.9 if way else -2.9 * (touching > 0.1))
-            )
-            known = ways.setdefault(part.ends[1], {})
-            if len(way) < 4 and score > known.get(text + found.answer, (-math.inf,))[0]:
-                known[text + found.answer] = score, [*way, found]
-    last = max((part.ends[1] for part, _ in parts), default=1)
-    every = [(weight(digit, whole), [whole]), *ways.get(last, {}).values()]
-    score, way = max(every, key=lambda pair: pair[0])
-    share = 1 / sum(math.exp(other - score) for other, _ in every)
-    least = min(found.probability for found in way)
-    sure = len(way) == 2 and digit.width < 1.6 and least > 0.97
-    if len(way) == 1:  # rarely one digit if most of the others are not
-        sure = digit.width < 1.3 and (touching < 0.1 or (touching < 0.35 and least > 0.99))
-    return way if sure and share > 0.6 else [found._replace(answer="?") for found in way]
+    """Return the answer to a digit, or to each of several that touch; "?" where these differ."""
+    if number is None or reader is None:
+        sure = not digit.sign and digit.width < WIDE
+        return [whole if sure else whole._replace(answer="?")]
+    if len(number.digits) > 1:
+        parts = _parts(digit, number, reader)
+        sure = number.probability > (SURE if len(parts) == 2 else SURE_OF_LONG)
+        return parts if sure else [part._replace(answer="?") for part in parts]
+    text = "".join(reader.classes[one] for one in number.digits)
+    return [whole if text == whole.answer else whole._replace(answer="?")]
 
 
-def weight(digit: Digit, found: Answer) -> float:
-    """Return how much a part of a way counts: more if its answer is likely, and it is narrow."""
-    return 4.2 * math.log(found.probability) - 3.4 * max(digit.width - 0.8, 0)
+def _parts(digit: Digit, number: Number, reader: Classifier) -> list[Answer]:
+    """Return the answers to a number's digits. Each has a part of its box and of its image."""
+    (left, top, right, bottom), image = digit.box, digit.number()
+    width = image.shape[1] - 2 * MARGIN  # about that of the number: what is added is at the right
+    middles = [2 * column + 1 - MARGIN for column in number.columns]  # pixels in the image
+    ends = np.array([0, *((a + b) // 2 for a, b in pairwise(middles)), width]).clip(0, width)
+    parts = []
+    for one, (start, end) in zip(number.digits, pairwise(ends), strict=True):
+        x, y = (round(left + (right - left) * edge / width) for edge in (start, end))
+        cell = np.zeros((SIDE, SIDE), np.uint8)
+        part = image[:, MARGIN + start : MARGIN + end][:, :SIDE]
+        cell[:, (SIDE - part.shape[1]) // 2 :][:, : part.shape[1]] = part
+        name, share = reader.classes[one], number.probability
+        parts.append(Answer((x, top, y, bottom), cell, name, share, [("number", [(name, share)])]))
+    return parts
 
 
 def answer_all(classifiers: Sequence[Classifier], digits: Sequence[Digit]) -> list[Answer]:

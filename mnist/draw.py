@@ -26,7 +26,7 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
 
 from common.batches import draw
 from common.checkpoint import load_weights
-from common.classifiers import Classifier, load_classifiers
+from common.classifiers import Classifier, load_classifiers, load_reader
 from common.errors import InputError, clear_errors
 from common.flags import script_parser
 from common.mnist import makegrid
@@ -51,9 +51,11 @@ class Server(ThreadingHTTPServer):
             text = f"port {port} cannot be used: {error.strerror}; give --port another number"
             raise InputError(text) from None
         self.lock, self.classifiers = threading.Lock(), list[Classifier]()
+        self.reader: Classifier | None = None
         self.generator: Generator | None = None
         try:
             self.classifiers = load_classifiers(out, torch.device("cpu"))
+            self.reader = load_reader(out, self.classifiers[0])
         except InputError as error:
             print(f"draw: {error}", file=sys.stderr)
         try:
@@ -67,7 +69,7 @@ class Server(ThreadingHTTPServer):
 
     def read(self, picture: bytes) -> dict[str, Any]:
         """Return the number in a picture as text, and what each network sees in each digit."""
-        lines = answers(self.classifiers, decode(picture, most_pixels=PIXELS))
+        lines = answers(self.classifiers, self.reader, decode(picture, most_pixels=PIXELS))
         digits = [
             digit._asdict() | {"image": data_uri(digit.image)} for line in lines for digit in line
         ]

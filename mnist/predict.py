@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
     sys.exit(f"{__file__} needs the folder {sys.path[0]}/common: copy it there, too")
 
-from common.classifiers import calibrate, load_classifiers
+from common.classifiers import calibrate, load_classifiers, load_reader
 from common.devices import find_device
 from common.errors import InputError, clear_errors
 from common.files import write_whole
@@ -112,13 +112,14 @@ def main(argv: list[str] | None = None) -> None:
         if flags.calibrate:
             print(*(calibrate(one, flags.out, flags.data) for one in classifiers), sep="\n")
             return
+        reader = load_reader(flags.out, classifiers[0])
         failed, drawn = False, 0
         table: list[list[object]] = [["picture", "line", "position", "box", "digit", "probability"]]
         for path in (path for name in flags.pictures for path in find_pictures(name)):
             try:
                 rgba = read_picture(path)
                 rgba, lines, degrees = set_upright(classifiers, rgba)
-                page = read(classifiers, lines)
+                page = read(classifiers, reader, lines)
                 if not page:
                     raise InputError(f"{path}: nothing is drawn on it")
             except (InputError, OSError) as error:

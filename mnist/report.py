@@ -31,6 +31,7 @@ from common.record import read_figures
 RESULTS = ROOT / "mnist/results"
 FIGURES = {  # titles and formats by name, the most telling first
     "accuracy": ("test accuracy", "{:.2f}%"),
+    "read": ("numbers read right", "{:.2f}%"),
     "misread": ("misread", "{:,} of {:,}"),
     "loss": ("training loss", "{:.4g}"),
     "asked": ("digit as asked", "{:.2f}%"),

@@ -45,6 +45,8 @@ def test_figures_are_those_of_the_log(path: Path) -> None:
     if "accuracy" in final:
         assert f"\n{final['accuracy']:.2f}% test accuracy, {final['misread']} of 10,000" in text
     for row in run["epochs"]:
-        values = [f"{row[name]:.2f}" for name in ("accuracy", "asked", "distance") if name in row]
+        values = [
+            f"{row[name]:.2f}" for name in ("accuracy", "read", "asked", "distance") if name in row
+        ]
         assert all(value in text for value in values)
     assert values  # of the last epoch

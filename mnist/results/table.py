@@ -8,7 +8,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 README = Path(__file__).resolve().with_name("README.md")
-SCORES = {"accuracy": "{} %", "asked": "{} % as asked", "distance": "distance {}"}
+SCORES = {
+    "accuracy": "{} %",
+    "read": "{} % of numbers",
+    "asked": "{} % as asked",
+    "distance": "distance {}",
+}
 MEANS = "script | epochs | precision | device | result | n | seconds | seeds"
 RUNS = "script | epochs | precision | device | seed | result | seconds | threads | torch | date"
 

@@ -1,0 +1,66 @@
+"""Numbers of digits that touch: made, read from a network's outputs, trained on."""
+
+from itertools import product
+
+import pytest
+import torch
+from scipy import ndimage
+
+from common.batches import scaled
+from common.mnist import mnist
+from common.numbers import HEIGHT, make_numbers, read_numbers
+from tests.conftest import Finished, figures
+
+
+def test_numbers_are_of_one_piece_and_as_high_as_a_digit() -> None:
+    torch.manual_seed(0)
+    data = mnist()
+    images = scaled(torch.from_numpy(data["X"][:300, None]))
+    labels = torch.from_numpy(data["Y"][:300]).long()
+    made, digits, lengths = make_numbers(images, labels, 3, 64)
+    assert made.shape == (300, 1, 28, 64) and made.min() >= -1 and made.max() <= 1
+    assert torch.equal(digits[:, 0], labels) and digits.shape == (300, 3)
+    assert lengths.unique().tolist() == [1, 2, 3]
+    ink = (made[:, 0] > -0.5).numpy()
+    high = ink.any(2).sum(1)
+    assert abs(high - HEIGHT).max() <= 4 and not ink[:, :, :1].any()
+    wide = torch.from_numpy(ink.any(1).sum(1)).double()
+    means = [wide[lengths == n].mean().item() for n in (1, 2, 3)]
+    assert means[0] + 6 < means[1] and means[1] + 6 < means[2]
+    pieces = [ndimage.label(one, [[1] * 3] * 3)[1] for one in ink[(lengths > 1).numpy()]]
+    assert pieces.count(1) > 0.75 * len(pieces)  # some have a gap
+
+
+def test_a_number_has_the_probability_of_all_ways_to_it() -> None:
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(5, 4, 3)  # two classes, and none
+    for number, shares in zip(read_numbers(logits), logits.double().softmax(2), strict=True):
+        total = 0.0
+        for way in product(range(3), repeat=4):
+            runs = [
+                one for i, one in enumerate(way) if one < 2 and way[max(i - 1, 0) : i] != (one,)
+            ]
+            if runs == number.digits:
+                total += torch.stack([shares[i, one] for i, one in enumerate(way)]).prod().item()
+        assert number.probability == pytest.approx(total)
+
+
+def test_a_digit_is_where_its_run_is() -> None:
+    best = torch.tensor([10, 7, 7, 7, 10, 7, 10, 10, 1, 1])
+    [number] = read_numbers(9 * torch.nn.functional.one_hot(best, 11).float().unsqueeze(0))
+    assert (number.digits, number.columns) == ([7, 7, 1], [2, 5, 9])
+    [nothing] = read_numbers(9 * torch.nn.functional.one_hot(best[:1], 11).float().unsqueeze(0))
+    assert nothing.digits == [] and nothing.probability > 0.9
+
+
+def test_a_run_leaves_log_figures_picture_and_weights(finished: Finished) -> None:
+    run, log = (
+        figures(finished("number"), "number"),
+        (finished("number") / "number.log").read_text(),
+    )
+    form = "{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}  "
+    form += "test numbers read right: {read:5.2f}%"
+    for epoch in run["epochs"]:
+        assert f"\n{form.format(**epoch)}\n" in log
+    assert f"\n{run['final']['read']:.2f}% of the test numbers read right, " in log
+    assert (finished("number") / "number.png").exists() and "temperature" not in run["final"]
