@@ -80,8 +80,9 @@ def read(
     """Return the answers to digits in lines; some of these are several that touch."""
     digits = [digit for line in lines for digit in line]
     wholes = answer_all(classifiers, digits)
-    pairs = zip(digits, wholes, strict=True)
-    numbers = _numbers(reader, digits, [d.width > 0.95 or w.probability < 0.9 for d, w in pairs])
+    narrow = [WIDE if whole.probability > 0.9 else WIDE - 0.1 for whole in wholes]
+    pairs = zip(digits, narrow, strict=True)
+    numbers = _numbers(reader, digits, [digit.width > least for digit, least in pairs])
     if sum(len(number.digits) > 1 for number in numbers if number) > 0.1 * len(digits):
         numbers = _numbers(reader, digits, [True] * len(digits))  # narrow ones may be two, too
     found = zip(digits, wholes, numbers, strict=True)
