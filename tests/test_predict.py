@@ -148,7 +148,7 @@ def test_calibrate_writes_what_is_fitted_to_the_json(read: Read, out: Path) -> N
         ("cells", 24),
         ("boxes", 55),
         ("two touch", 36),
-        ("three touch", 15),
+        ("three touch", 3),
     ],
 )
 def test_pages_as_people_photograph_them(kind: str, least: int, read: Read, tmp_path: Path) -> None:
