@@ -122,7 +122,7 @@ def decided(
     if len(number.digits) > 1:
         parts = _parts(digit, number, reader)
         sure = number.probability > (
-            SURE if len(parts) == 2 and digit.width < 1.6 else SURE_OF_LONG
+            SURE if len(parts) == 2 and digit.width < 2 else SURE_OF_LONG
         )
         return parts if sure else [part._replace(answer="?") for part in parts]
     text = "".join(reader.classes[one] for one in number.digits)
