@@ -121,9 +121,7 @@ def decided(
         return [whole if sure else whole._replace(answer="?")]
     if len(number.digits) > 1:
         parts = _parts(digit, number, reader)
-        sure = number.probability > (
-            SURE if len(parts) == 2 and digit.width < 2 else SURE_OF_LONG
-        )
+        sure = number.probability > (SURE if len(parts) == 2 and digit.width < 2 else SURE_OF_LONG)
         return parts if sure else [part._replace(answer="?") for part in parts]
     text = "".join(reader.classes[one] for one in number.digits)
     return [whole if text == whole.answer else whole._replace(answer="?")]
