@@ -6,7 +6,6 @@ import re
 import runpy
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,13 +91,19 @@ def _finished(name: str, path: Path, device: torch.device) -> list[Classifier]:
 
 
 def load_reader(out: Path, like: Classifier) -> Classifier | None:
-    """Return the network of numbers for the same data as a classifier: a folder's or published."""
+    """Return number.py's network for the data of a classifier: a folder's, or else the published.
+
+    A damaged one is left out, with a line on stderr.
+    """
     for path in (out / "number.json", PUBLISHED / "number/seed-0.json"):
-        with suppress(InputError, OSError):
-            model, header, _ = trained(path)
-            if header["data"]["hash"] == like.data.get("hash"):
-                device = next(like.model.parameters()).device
-                return like._replace(name="number", model=model.to(device))
+        try:
+            if path.exists() and path.with_suffix(".pt").exists():
+                model, header, _ = trained(path)
+                if (header.get("data") or {}).get("hash") == like.data.get("hash"):
+                    device = next(like.model.parameters()).device
+                    return like._replace(name="number", model=model.to(device))
+        except (InputError, OSError) as error:
+            print(f"number is left out: {error}", file=sys.stderr)
     return None
 
 
