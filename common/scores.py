@@ -135,19 +135,21 @@ def finish_generator(
     judge: Judge,
     *inputs: Tensor,
     discriminator: nn.Module | None = None,
+    **figures: float,
 ) -> None:
     """Write a generator's weights, a discriminator's, GIF and final figures; log paths and time.
 
     With `--evaluate`, draw the first 100 `inputs` (see `Judge.log_scores`) and score all.
+    Any other final `figures` are the script's own.
     """
     if run.flags.evaluate:
         images = draw(generator, run.autocast, *(rows[:100] for rows in inputs))
         run.save_picture(".png", makegrid(images.cpu().numpy(), 10, 10))
         scores = judge.log_scores(generator, *inputs)
         run.log(f"Generated digits: {shown(run.path('.png'))}")
-        run.save_figures({**scores, **run.log_time()})
+        run.save_figures({**figures, **scores, **run.log_time()})
         return
-    final: dict[str, Any] = {"weights": run.save_weights(generator)}
+    final: dict[str, Any] = {**figures, "weights": run.save_weights(generator)}
     if discriminator:
         run.save_weights(discriminator, ".discriminator.pt")
     pictures = [run.path(f"{epoch:02}.png") for epoch in range(1, run.flags.epochs + 1)]

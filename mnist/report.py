@@ -34,6 +34,11 @@ FIGURES = {  # titles and formats by name, the most telling first
     "read": ("numbers read right", "{:.2f}%"),
     "misread": ("misread", "{:,} of {:,}"),
     "loss": ("training loss", "{:.4g}"),
+    "bound": ("importance-weighted bound", "{:.2f} nats"),
+    "test_reconstruction": ("test reconstruction", "{:.2f} nats"),
+    "test_kl": ("test KL", "{:.2f} nats"),
+    "reconstruction": ("training reconstruction", "{:.2f} nats"),
+    "kl": ("training KL", "{:.2f} nats"),
     "asked": ("digit as asked", "{:.2f}%"),
     "distance": ("Frechet distance", "{:.4g}"),
     "rarest": ("rarest digit", "{:.2f}%"),
@@ -145,7 +150,7 @@ def section(number: int, run: Entry, published: list[Entry]) -> dict[str, Any]:
     alike.sort(key=nearness, reverse=True)
     nearest = alike[0] if alike else None
     pictures = []
-    for ending in (".png", ".gif"):
+    for ending in (".png", ".rebuilt.png", ".gif"):
         if run.final and run.file(ending).exists():  # before the end it is an older run's
             pictures.append((run.file(ending), "This run"))
             others = [one for one in alike if one.file(ending).exists()]

@@ -1,4 +1,4 @@
-"""Draw digits with a generator that cgan.py, flow.py or gan.py has trained.
+"""Draw digits with a generator that cgan.py, flow.py, gan.py or vae.py has trained.
 
 python mnist/sample.py 2026                            # mnist/out/sample.png, different each time
 python mnist/sample.py 2026 --seed 7                   # the same each time
@@ -34,7 +34,7 @@ from common.mnist import makegrid
 from common.record import Record, find_weights
 from common.run import Run
 from common.scores import Judge, score_line
-from mnist import cgan, flow, gan
+from mnist import cgan, flow, gan, vae
 from mnist.conv import ConvNet
 
 MOST = 1_000_000  # digits at once: 2 GB of memory
@@ -43,6 +43,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
     "cgan": (cgan.Generator, (100, 1, 1), True),
     "flow": (flow.Flow, (1, 28, 28), True),
     "gan": (gan.Generator, (100, 1, 1), False),
+    "vae": (vae.VAE, (40,), False),
 }
 
 

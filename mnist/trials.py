@@ -191,7 +191,9 @@ def run(trials: list[Trial], jobs: int, first: Trial, judged: bool) -> None:
 def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
     """Print and save what finished trials, one row a seed, have shown."""
     runs = [[read_figures(trial.path) for trial in row] for row in trials]
-    key, unit = ("accuracy", "%") if "accuracy" in (runs[0][0].final or {}) else ("distance", "")
+    shared = set.intersection(*(set(run.final or {}) for run in runs[0]))
+    key = next((name for name in ("accuracy", "bound") if name in shared), "distance")
+    unit = {"accuracy": "%", "bound": " nats"}.get(key, "")
     results = dict[str, list[float]]()
     for trial, column in zip(trials[0], zip(*runs, strict=True), strict=True):
         name = shlex.join(trial.words)

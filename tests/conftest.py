@@ -52,6 +52,7 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
     "gan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],  # and a last batch of one
     "cgan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],
     "flow": ["--epochs", "3", "--limit", "30", "--batch-size", "10"],
+    "vae": ["--epochs", "3", "--limit", "41", "--batch-size", "10"],  # and a last batch of one
 }
 
 

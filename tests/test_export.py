@@ -13,6 +13,7 @@ from common.batches import pixels, predict
 from common.classifiers import trained
 from common.mnist import mnist
 from mnist import export
+from mnist.sample import NETWORKS
 from tests.conftest import SHORT, Capsys, Finished, Patch, copy, figures, run_python
 from tests.test_readme import BLOCK, GUIDE, section
 
@@ -34,7 +35,7 @@ def test_onnx_runtime_answers_as_torch_to_any_number_of_inputs(
             inputs = [torch.from_numpy(mnist()["X"][:n, None])]
             expected = (predict(network, inputs[0]) / final["temperature"]).softmax(1)
         else:
-            latent = torch.randn(n, *((1, 28, 28) if name == "flow" else (100, 1, 1)))
+            latent = torch.randn(n, *NETWORKS[name][1])
             inputs = [latent, torch.tensor([7, 0, 1][:n])][: len(names)]
             expected = pixels(network(*inputs))
         rows = {key: x.numpy() for key, x in zip(names, inputs, strict=True)}

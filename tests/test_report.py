@@ -25,7 +25,7 @@ def uri(path: Path) -> str:
 def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of finished runs, an unfinished one with an older run's picture, other files."""
     folder = tmp_path_factory.mktemp("out")
-    for name in ("logit", "gan"):
+    for name in ("logit", "gan", "vae"):
         shutil.copytree(finished(name), folder, dirs_exist_ok=True)
     run = json.loads((RESULTS / "conv/seed-0.json").read_bytes())
     run["header"]["command"] = "python conv.py --data '<b>'"
@@ -84,7 +84,8 @@ def test_published_runs_of_the_same_script(sections: dict[str, str]) -> None:
 
 def test_all_is_in_the_page(out: Path, html: str, sections: dict[str, str]) -> None:
     links = dict(re.findall(r'<a href="#([\w-]+)">(.+?)</a>', html))
-    assert list(links.values()) == ["conv", "gan", "logit", "my conv", "earlier/logit-2026/logit"]
+    expected = ["conv", "gan", "logit", "my conv", "vae", "earlier/logit-2026/logit"]
+    assert list(links.values()) == expected
     assert "#0102" not in html  # the colors of curves are those of the page, light or dark
     names = re.findall(r' id="(.*?)"', html)
     assert len(names) == len(set(names)) and set(links) <= set(names)
@@ -92,6 +93,7 @@ def test_all_is_in_the_page(out: Path, html: str, sections: dict[str, str]) -> N
         assert max(address).startswith("data:") or max(address)[1:] in names
     for path in (out / "gan01.png", out / "gan03.png", out / "gan.gif", RESULTS / "gan/seed-0.gif"):
         assert uri(path) in sections["gan"]
+    assert uri(out / "vae.rebuilt.png") in sections["vae"] and "nats</dd>" in sections["vae"]
 
 
 @pytest.mark.usefixtures("html")
@@ -104,7 +106,7 @@ def test_page_in_a_browser(browser: webdriver.Chrome, out: Path, width: int) -> 
     slider = browser.find_element(By.CSS_SELECTOR, "input[type=range]")
     for key, epoch in ((Keys.END, 3), (Keys.ARROW_LEFT, 2), (Keys.HOME, 1)):
         slider.send_keys(key)
-        images = browser.find_elements(By.CSS_SELECTOR, ".frames img")
+        images = browser.find_element(By.CSS_SELECTOR, ".frames").find_elements(By.TAG_NAME, "img")
         (shown,) = [image.get_attribute("alt") for image in images if image.is_displayed()]
         assert shown == f"Digits of gan after epoch {epoch}"
         assert browser.find_element(By.CSS_SELECTOR, ".frames output").text == str(epoch)

@@ -44,6 +44,8 @@ def test_figures_are_those_of_the_log(path: Path) -> None:
     assert f"\nseconds: {final['seconds']:.1f} in all" in text.replace(",", "")
     if "accuracy" in final:
         assert f"\n{final['accuracy']:.2f}% test accuracy, {final['misread']} of 10,000" in text
+    if "bound" in final:
+        assert f": {final['bound']:.2f} nats\n" in text
     for row in run["epochs"]:
         values = [
             f"{row[name]:.2f}" for name in ("accuracy", "read", "asked", "distance") if name in row

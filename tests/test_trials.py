@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -17,7 +18,8 @@ from PIL import Image
 from scipy import stats
 
 from mnist import trials
-from tests.conftest import ROOT, Patch, figures, run_python, run_script
+from tests import conftest
+from tests.conftest import ROOT, Finished, Patch, figures, run_python, run_script
 
 SHORT, LONGER = "logit --limit 300 --epochs 1", "logit --limit 300 --epochs 2"
 
@@ -51,6 +53,21 @@ def test_means_and_interval_of_the_difference(study: tuple[Path, list[str]]) -> 
     saved = json.loads((out / "trials.json").read_bytes())
     assert saved["accuracy"] == {SHORT: first, LONGER: second}
     Image.open(out / "trials.png").verify()
+
+
+def test_vaes_are_compared_by_their_bound(
+    finished: Finished, few_digits: Path, tmp_path: Path
+) -> None:
+    words = ["vae", "--data", str(few_digits), *conftest.SHORT["vae"]]
+    folder = tmp_path / trials.folder_name(words) / "seed-0"
+    shutil.copytree(finished("vae"), folder)
+    run = figures(folder, "vae")
+    command = ["python", "mnist/vae.py", *words[1:], "--seed", "0", "--out", "x"]
+    run["header"]["command"] = shlex.join(command)
+    (folder / "vae.json").write_text(json.dumps(run))
+    trials.main([shlex.join(words), "--seeds", "1", "--out", str(tmp_path)])
+    saved = json.loads((tmp_path / "trials.json").read_bytes())
+    assert saved == {"bound": {shlex.join(words): [run["final"]["bound"]]}}
 
 
 def test_torchrun_shares_the_seeds_that_are_missing(study: tuple[Path, list[str]]) -> None:

@@ -12,6 +12,7 @@ SCORES = {
     "accuracy": "{} %",
     "read": "{} % of numbers",
     "asked": "{} % as asked",
+    "bound": "bound {} nats",
     "distance": "distance {}",
 }
 MEANS = "script | epochs | precision | device | result | n | seconds | seeds"
@@ -24,7 +25,7 @@ def result(runs: list[dict[str, Any]]) -> str:
     for name in [name for name in SCORES if name in runs[0]["final"]]:
         values = [run["final"][name] for run in runs]
         mean = fmean(values)
-        if name != "distance":  # percentages are truncated: 99.999 % is not 100
+        if name not in ("bound", "distance"):  # percentages are truncated: 99.999 % is not 100
             mean = math.floor(round(100 * mean, 6)) / 100
         spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
         texts.append(SCORES[name].format(f"{mean:.2f}{spread}"))

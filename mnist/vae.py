@@ -1,0 +1,150 @@
+"""A variational autoencoder: an encoder turns a digit into a few numbers, a decoder draws it again.
+
+python mnist/vae.py                       # 16 epochs: 85.91 nats an image, mnist/results/vae
+python mnist/sample.py --network vae --count 20
+
+Kingma and Welling 2014, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114
+Burda et al. 2016, "Importance Weighted Autoencoders", https://arxiv.org/abs/1509.00519
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not all(Path(sys.path[0], part).exists() for part in ("common/run.py", "mnist/conv.py")):
+    sys.exit(f"{__file__} needs common/ and mnist/conv.py in {sys.path[0]}: copy them there, too")
+
+from common.batches import batches, draw, pixels, scaled
+from common.errors import InputError
+from common.flags import parse_flags
+from common.mnist import makegrid
+from common.run import Run
+from common.scores import Judge, finish_generator
+from mnist.conv import ConvNet
+
+
+def normalized(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    """Return a convolution, batch norm and ReLU."""
+    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), nn.ReLU())
+
+
+class VAE(nn.Module):
+    """Latent vectors (n, 40) to images (n, 1, 28, 28) from -1 to 1; 1,781,524 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            normalized(nn.Conv2d(1, 32, 4, stride=2, padding=1, bias=False)),  # 32 x 14 x 14
+            normalized(nn.Conv2d(32, 64, 4, stride=2, padding=1, bias=False)),  # 64 x 7 x 7
+            nn.Flatten(),
+            nn.Linear(64 * 7 * 7, 256),
+            nn.ReLU(),
+            nn.Linear(256, 2 * 40),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(40, 256),
+            nn.ReLU(),
+            nn.Linear(256, 64 * 7 * 7),
+            nn.Unflatten(1, (64, 7, 7)),
+            nn.ReLU(),
+            normalized(nn.Conv2d(64, 64, 3, padding=1, bias=False)),
+            normalized(nn.Conv2d(64, 64, 3, padding=1, bias=False)),
+            normalized(nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1, bias=False)),  # 14 x 14
+            nn.Conv2d(32, 4, 3, padding=1),
+            nn.PixelShuffle(2),  # 1 x 28 x 28
+        )
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and logarithms of variances, (n, 40) each, of q(latent | image)."""
+        mean, log_variance = self.encoder(images).float().chunk(2, 1)
+        return mean, log_variance - 4  # little noise at first, or the decoder ignores the means
+
+    def reconstruction(self, latent: Tensor, images: Tensor) -> Tensor:
+        """Return -log p(image | latent), (n,), of images of 0s and 1s: the sum over all pixels."""
+        logits = self.decoder(latent).float()
+        return binary_cross_entropy_with_logits(logits, images, reduction="none").sum((1, 2, 3))
+
+    def losses(self, images: Tensor) -> Tensor:
+        """Return reconstruction loss and KL divergence of images of 0s and 1s, (n, 2), in nats."""
+        mean, log_variance = self.encode(images)
+        latent = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        kl = (mean**2 + log_variance.exp() - log_variance - 1).sum(1) / 2  # over 40 dimensions
+        return torch.stack([self.reconstruction(latent, images), kl], 1)
+
+    def bound(self, image: Tensor, samples: int) -> Tensor:
+        """Return -log of the mean of p(image | latent) p(latent) / q(latent | image): a bound."""
+        mean, log_variance = self.encode(image)  # 1 x 40
+        noise = torch.randn(samples, 40, device=image.device)
+        latent = mean + (log_variance / 2).exp() * noise
+        log_ratio = (noise**2 + log_variance - latent**2).sum(1) / 2  # of p(latent) and q
+        log_likelihood = -self.reconstruction(latent, image.expand(samples, -1, -1, -1))
+        return math.log(samples) - (log_likelihood + log_ratio).logsumexp(0)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return 2 * self.decoder(latent).float().sigmoid() - 1
+
+
+def main(argv: list[str] | None = None) -> None:
+    flags = parse_flags(argv, __file__, __doc__, epochs=16, batch_size=100, lr=0.004)
+    with Run(flags, bfloat16_pays=True) as run:
+        x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
+        if x_train.dtype != torch.uint8:
+            raise InputError("pixels become probabilities: vae.py needs them as uint8, 0 to 255")
+        latent = torch.randn(10_000, 40).to(run.device)  # of all pictures and scores
+        tested = torch.bernoulli((scaled(x_test) + 1) / 2)  # the same 0s and 1s in every epoch
+        vae = run.place(VAE())
+        averaged = AveragedModel(vae, use_buffers=True).eval()
+        optimizer = torch.optim.AdamW(vae.parameters(), flags.lr, weight_decay=0.01, fused=True)
+        # 11 steps at least: of 10, the rise would take 0.1 * 10 - 1 = 0; OneCycleLR divides by it.
+        schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 11), pct_start=0.1)
+        judge = Judge(run, ConvNet, x_train, x_test, y_test)
+
+        for epoch in run.epochs(vae=vae, averaged=averaged, optimizer=optimizer, schedule=schedule):
+            last_tenth = min(max(epoch * run.steps / flags.epochs / 10, 1), 1000)  # of the steps
+            averaged.multi_avg_fn = get_ema_multi_avg_fn(1 - 1 / last_tenth)
+            losses = []
+            vae.train()
+            for images, _ in batches(x_train, y_train, flags.batch_size):
+                with run.autocast:
+                    both = vae.losses(torch.bernoulli((images + 1) / 2)).mean(0)
+                optimizer.zero_grad()
+                both.sum().backward()  # reconstruction + KL, in nats an image
+                optimizer.step()
+                schedule.step()
+                averaged.update_parameters(vae)
+                losses.append(both.detach())
+            with torch.no_grad(), run.autocast:
+                parts = [averaged.module.losses(part) for part in tested.split(250)]  # type: ignore[operator]
+            train, test = torch.stack(losses).mean(0).tolist(), torch.cat(parts).mean(0).tolist()
+            images = draw(averaged.module, run.autocast, latent[:60])
+            run.save_picture(f"{epoch:02}.png", makegrid(images.cpu().numpy(), 10, 6))
+            line = f"Epoch: {epoch:<5}training: reconstruction {train[0]:.2f} + KL {train[1]:.2f}"
+            line += f"  {run.tested}: reconstruction {test[0]:.2f} + KL {test[1]:.2f} nats"
+            names = ("reconstruction", "kl", "test_reconstruction", "test_kl")
+            run.log(line, **dict(zip(names, train + test, strict=True)))
+            if epoch == flags.epochs:  # after each epoch it would take too long
+                judge.log_scores(averaged.module, latent)
+
+        some, samples = tested[:20], 100
+        with torch.no_grad(), run.autocast:
+            mean, _ = averaged.module.encode(some)  # type: ignore[operator]
+            digits = tqdm(tested.split(1), disable=None, leave=False)
+            bound = torch.stack([averaged.module.bound(x, samples) for x in digits]).mean().item()  # type: ignore[operator]
+        run.log(f"\nImportance-weighted bound, {samples} samples an image: {bound:.2f} nats")
+        walk = mean[0].lerp(mean[-1], torch.linspace(0, 1, len(mean)).to(mean).unsqueeze(1))
+        drawn = draw(averaged.module, run.autocast, torch.cat([mean, walk]))
+        images = torch.cat([pixels(2 * some - 1), drawn])  # three rows, the last is the walk
+        run.save_picture(".rebuilt.png", makegrid(images.cpu().numpy(), 3, len(some)))
+        finish_generator(run, averaged.module, judge, latent, bound=bound)
+
+
+if __name__ == "__main__":
+    main()
