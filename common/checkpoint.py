@@ -15,7 +15,7 @@ from common.files import write_whole
 
 # What must be the same in the headers of a run and of its continuation.
 FIXED = ["data", "test set", "images", "tested", "weights", "epochs", "batch_size", "lr", "seed"]
-FIXED += ["device", "threads", "precision", "judge"]
+FIXED += ["labels", "device", "threads", "precision", "judge"]
 
 
 def save(path: Path, states: Mapping[str, Any]) -> None:

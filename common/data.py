@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.folders import Array, Found, Shape, find, read_pictures
+from common.folders import UNLABELLED, Array, Found, Shape, find, is_picture, read_pictures
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 MISFIT = "change run.load(...) and the network in the script"
@@ -40,6 +40,7 @@ def load(
     limit: int | None = None,
     validate: bool = False,
     ink: bool = False,
+    unlabelled: bool = False,
 ) -> Data:
     """Return training and test images and labels as tensors.
 
@@ -49,8 +50,10 @@ def load(
     numbered in order. If they come in runs, the images are put in a fixed random order. Shape,
     (c, h, w), and classes are the network's, or None; classes that lack are "unused". `limit` is
     the most images of each part. With `validate`, the last sixth of the training images, at most
-    10,000, are the test images. With `ink`, pictures of pen on paper get MNIST's form. Raises
-    InputError for what is damaged or does not fit, OSError if MNIST cannot be fetched.
+    10,000, are the test images. With `ink`, pictures of pen on paper get MNIST's form. With
+    `unlabelled`, pictures in a folder `unlabelled` of that at the path, of its part `train` or
+    beside the file there follow the training images, with the label -1. Raises InputError for what
+    is damaged or does not fit, OSError if MNIST cannot be fetched.
     """
     if not isinstance(source, str | os.PathLike):
         arrays = [np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x) for x in source]
@@ -70,7 +73,7 @@ def load(
             paths = sorted([*parts[0], *parts[2]])
             files = [(path.relative_to(place).as_posix(), path.stat().st_size) for path in paths]
             digest.update(repr(files).encode())
-            parts, limit, validate = _cut(parts, limit, validate), None, False
+            parts, validate = _cut(parts, limit, validate), False
         for i in (0, 2):
             parts[i], parts[i + 1] = read_pictures(parts[i], parts[i + 1], shape, ink, notes)
             shape = shape or parts[i].shape[1:]
@@ -86,8 +89,18 @@ def load(
     for array in (*parts, np.array(names)):
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(array.data)
+    parts = _cut(parts, limit, validate)
+    folder = place if place.is_dir() else place.parent
+    found = [folder.glob(f"{part}{UNLABELLED}/**/[!.]*") for part in ("", "[Tt]rain*/")]
+    more = sorted(x for paths in found for x in paths if is_picture(x) and kind != "arrays")
+    if more:
+        files = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in more]
+        digest.update(repr(files).encode())
+        notes.append(f"{len(more):,} pictures without labels are {'' if unlabelled else 'not '}used")
+    if more and unlabelled:
+        parts[:2] = _joined(place, parts, np.array(more, object)[:limit], ink, notes)
     about = {"kind": kind, "hash": digest.hexdigest()[:12], **pixels, "notes": notes}
-    x_train, y_train, x_test, y_test = map(torch.from_numpy, _cut(parts, limit, validate))
+    x_train, y_train, x_test, y_test = map(torch.from_numpy, parts)
     return Data(x_train, y_train, x_test, y_test, names, about)
 
 
@@ -156,6 +169,18 @@ def _numbered(
     return names, [train, test]
 
 
+def _joined(
+    place: Path, parts: Sequence[Array], paths: Array, ink: bool, notes: list[str]
+) -> list[Array]:
+    """Return training images and labels, followed by pictures without labels; see `load`."""
+    x_train, y_train, *_ = parts
+    x, y = read_pictures(paths, np.full(len(paths), -1), x_train.shape[1:], ink, notes)
+    if x.dtype != x_train.dtype:
+        raise InputError(f"{place}: its images are floats: pictures without labels do not fit them")
+    _pixels(place, [x_train, x], "unlabelled")
+    return [np.concatenate([x_train, x]), np.concatenate([y_train, y])]
+
+
 def _cut(parts: Sequence[Array], limit: int | None, validate: bool) -> list[Array]:
     """Return the parts that a run takes; see `load`."""
     x_train, y_train, x_test, y_test = parts
@@ -177,14 +202,14 @@ def _in_runs(labels: Array) -> bool:
     return bool(differ < 0.75 * (1 - shares @ shares))
 
 
-def _pixels(place: Path, images: Sequence[Array]) -> dict[str, Any]:
+def _pixels(place: Path, images: Sequence[Array], other: str = "test") -> dict[str, Any]:
     """Return what a header says of the pixels of training images: dtype, low, high and dark.
 
     Pixels that are not finite, or uint8 clearly not to 255, raise InputError. A line on stderr
     names other ranges that are unusual, and parts that differ.
     """
     found, ranges, borders, unusual = [], [], [], False
-    for name, x in zip(NAMES[::2], images, strict=True):
+    for name, x in (("x_train", images[0]), (f"x_{other}", images[1])):
         low, high, some = float(x.min()), float(x.max()), x[:1000]
         if not np.isfinite([low, high]).all():
             number = np.isfinite(x).all((1, 2, 3)).argmin()
@@ -201,7 +226,7 @@ def _pixels(place: Path, images: Sequence[Array]) -> dict[str, Any]:
         usual = "usual are uint8 of 0 to 255, or floats of -1 to 1, in both"
         print(f"warning: {place}: {', '.join(found)}; {usual}", file=sys.stderr)
     if abs(borders[0] - borders[1]) > 0.5:
-        text = f"only the {'training' if borders[0] < 0.5 else 'test'} images are light on dark"
+        text = f"only the {'training' if borders[0] < 0.5 else other} images are light on dark"
         print(f"warning: {place}: {text}; with pictures, try --ink", file=sys.stderr)
     (low, high), *_ = ranges
     return {"dtype": images[0].dtype.name, "low": low, "high": high, "dark": borders[0] < 0.5}

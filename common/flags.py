@@ -35,12 +35,14 @@ def parse_flags(
     batch_size: int,
     lr: float,
     processes: bool = False,
+    few_labels: bool = False,
 ) -> argparse.Namespace:
     """Return the flags that all scripts share, `argv`, these as they were given, and `script`.
 
     The script is its `__file__`, the description its docstring; epochs, batch_size and lr are
     defaults. If argv is None, the flags are those of the command line. Without `processes`, the
-    script refuses to be one of several that torchrun has started.
+    script refuses to be one of several that torchrun has started. With `few_labels`, it has
+    `--labels`, too, and learns from images without labels.
     """
     parser = script_parser(script, description)
     add, default = parser.add_argument, " (default: %(default)s)"
@@ -49,6 +51,9 @@ def parse_flags(
     add("--batch-size", type=count, metavar="N", default=batch_size, help="batch size" + default)
     add("--lr", type=real, metavar="X", default=lr, help="peak learning rate" + default)
     add("--seed", type=int, metavar="N", default=0, help="random seed" + default)
+    if few_labels:
+        text = "labels of each class (default: 10, or all if there are images without labels)"
+        add("--labels", type=count, metavar="N", help=text)
     text = "cpu, cuda, mps, xpu, or auto: an accelerator if there is one" + default
     add("--device", type=find_device, metavar="NAME", default="auto", help=text)
     text = "auto: bfloat16 if the device supports it and the script gains from it" + default

@@ -31,6 +31,7 @@ IDX_NAME = re.compile(
     re.IGNORECASE,
 )
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+UNLABELLED = "[Uu]nlabel*ed"
 
 
 class Found(NamedTuple):
@@ -103,10 +104,7 @@ def _find_idx(path: Path) -> Found | None:
 
 
 def _find_pictures(folder: Path) -> Found | None:
-    """Return pictures in folders of one class each, by name, or None if there are none.
-
-    These folders are in folders named as in TRAIN and TEST, or in the folder itself.
-    """
+    """Return pictures in folders of one class each, in parts named as in TRAIN and TEST, or None."""
     folders = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))}
     train = next((folders.pop(name) for name in TRAIN if name in folders), None)
     test = next((folders.pop(name) for name in TEST if name in folders), None)
@@ -116,13 +114,14 @@ def _find_pictures(folder: Path) -> Found | None:
     parts, notes = ([x, y, *_paths(test)], list[str]()) if train and test else _split(x, y)
     if not all(map(len, parts)):
         raise InputError(f"{folder}: too few pictures in folders of one class each in its parts")
-    unused = folders.values() if train else ()
+    unused = [path for path in folders.values() if train and not path.match(UNLABELLED)]
     return Found("pictures", parts, notes + [f"{path} is not used" for path in unused])
 
 
 def _paths(folder: Path) -> list[Array]:
     """Return the paths of pictures in folders of one class each, mixed, and the folders' names."""
-    found = sorted(x.parts[-2:] for x in folder.glob("[!.]*/[!.]*") if is_picture(x))
+    some = [x for x in folder.glob("[!.]*/[!.]*") if not x.parent.match(UNLABELLED)]
+    found = sorted(x.parts[-2:] for x in some if is_picture(x))
     random.Random(0).shuffle(found)  # --limit and --validate take parts: of all classes
     return [
         np.array([folder.joinpath(*parts) for parts in found], object),

@@ -105,7 +105,8 @@ class Run(Record):
         classes are what the network takes.
         """
         flags = self.flags
-        data = load(flags.data, shape, classes, flags.limit, flags.validate, flags.ink)
+        given = flags.limit, flags.validate, flags.ink, "labels" in flags
+        data = load(flags.data, shape, classes, *given)
         self.header["data"] = {"path": shown(flags.data), **data.about}
         if flags.weights or flags.evaluate:
             warn_of_inversion(flags.weights or self._trained, data.about["dark"])

@@ -49,6 +49,7 @@ SHORT = {  # flags of runs that are long enough to be killed in the middle
     "parallel": ["--epochs", "4", "--limit", "240", "--batch-size", "20"],
     "resnet": ["--epochs", "3", "--limit", "80", "--batch-size", "20"],
     "number": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
+    "few": ["--epochs", "3", "--limit", "160", "--batch-size", "20"],
     "gan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],  # and a last batch of one
     "cgan": ["--epochs", "3", "--limit", "121", "--precision", "float32"],
     "flow": ["--epochs", "3", "--limit", "30", "--batch-size", "10"],

@@ -40,7 +40,7 @@ from tests.conftest import (
 WITH_LOSS = "{epoch:3}.  loss: {loss:8.6f}  test: {test_loss:.4f}  accuracy: {accuracy:5.2f}%"
 WITH_RATE = "{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}  test accuracy: {accuracy:5.2f}%"
 FORMS = {"logit": WITH_LOSS, "linear": WITH_LOSS}
-DEEP = ["conv", "fast", "swa", "simple", "wsimple", "lstm", "cct", "resnet", "parallel"]
+DEEP = ["conv", "fast", "swa", "simple", "wsimple", "lstm", "cct", "resnet", "few", "parallel"]
 FORMS |= dict.fromkeys(DEEP, WITH_RATE)
 
 
