@@ -32,10 +32,12 @@ from common.run import Run
 UNLABELLED = -1  # in place of a label
 
 
-def convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Sequential:
-    """Return a convolution of maps (n, inputs, h, w), normalized; the stride divides h and w."""
+def convolution(inputs: int, outputs: int, stride: int = 1, pool: bool = False) -> nn.Sequential:
+    """Return a normalized convolution of maps (n, inputs, h, w); a pool halves h and w, too."""
+    size = 2 * stride + 1  # 3 x 3, or 5 x 5 for a stride of 2
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
+        nn.Conv2d(inputs, outputs, size, stride, padding=stride, bias=False),
+        nn.MaxPool2d(2) if pool else nn.Identity(),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )
@@ -46,9 +48,9 @@ class FewNet(nn.Sequential):
 
     def __init__(self, channels: int = 1, classes: int = 10) -> None:
         super().__init__(
-            convolution(channels, 24, size=5, stride=2),  # 24 x 14 x 14
-            convolution(24, 48, size=3, stride=2),  # 48 x 7 x 7
-            convolution(48, 96, size=3, stride=1),  # 96 x 7 x 7
+            convolution(channels, 24, stride=2),  # 24 x 14 x 14
+            convolution(24, 48, pool=True),  # 48 x 7 x 7
+            convolution(48, 96),  # 96 x 7 x 7
             nn.AdaptiveMaxPool2d(1),  # the largest of each map, whatever the size of the images
             nn.Flatten(),  # 96
             nn.Linear(96, classes),
@@ -79,7 +81,7 @@ def mutual_information(p: Tensor, q: Tensor) -> Tensor:
 
 def main(argv: list[str] | None = None) -> None:
     flags = parse_flags(
-        argv, __file__, __doc__, epochs=5, batch_size=250, lr=0.003, few_labels=True
+        argv, __file__, __doc__, epochs=3, batch_size=250, lr=0.003, few_labels=True
     )
     with Run(flags) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
