@@ -72,6 +72,8 @@ def test_a_folder_unlabelled(mine: Path, train: Train, tmp_path: Path) -> None:
     assert "\ndata: labels of 40 training images are used\nimages: 70 " in texts["few",]
     assert "\ndata: labels of 10 training images are used\n" in texts["few", "--labels", "1"]
     assert "\ndata: 30 pictures without labels are not used\nimages: 40 " in texts["conv",]
+    told = train("few", "--data", mine, "--epochs", "1", "--batch-size", "10", "--resume")
+    assert "belongs to a run with labels 10, not 40" in str(told)
 
 
 @pytest.mark.parametrize("layout", ["train", "classes", "npz"])
