@@ -96,7 +96,9 @@ def load(
     if more:
         files = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in more]
         digest.update(repr(files).encode())
-        notes.append(f"{len(more):,} pictures without labels are {'' if unlabelled else 'not '}used")
+        notes.append(
+            f"{len(more):,} pictures without labels are {'' if unlabelled else 'not '}used"
+        )
     if more and unlabelled:
         parts[:2] = _joined(place, parts, np.array(more, object)[:limit], ink, notes)
     about = {"kind": kind, "hash": digest.hexdigest()[:12], **pixels, "notes": notes}

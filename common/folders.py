@@ -104,7 +104,7 @@ def _find_idx(path: Path) -> Found | None:
 
 
 def _find_pictures(folder: Path) -> Found | None:
-    """Return pictures in folders of one class each, in parts named as in TRAIN and TEST, or None."""
+    """Return pictures in folders of one class each, in TRAIN and TEST or neither, or None."""
     folders = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))}
     train = next((folders.pop(name) for name in TRAIN if name in folders), None)
     test = next((folders.pop(name) for name in TEST if name in folders), None)
