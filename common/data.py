@@ -91,15 +91,15 @@ def load(
         digest.update(array.data)
     parts = _cut(parts, limit, validate)
     folder = place if place.is_dir() else place.parent
-    found = [folder.glob(f"{part}{UNLABELLED}/**/[!.]*") for part in ("", "[Tt]rain*/")]
-    more = sorted(x for paths in found for x in paths if is_picture(x) and kind != "arrays")
-    if more:
-        files = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in more]
-        digest.update(repr(files).encode())
+    places = () if kind == "arrays" else (UNLABELLED, f"[Tt]rain*/{UNLABELLED}")
+    inside = [x for pattern in places for x in folder.glob(f"{pattern}/**/[!.]*")]
+    if more := sorted(filter(is_picture, inside)):
+        sizes = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in more]
+        digest.update(repr(sizes).encode())
         notes.append(
             f"{len(more):,} pictures without labels are {'' if unlabelled else 'not '}used"
         )
-    if more and unlabelled:
+    if more and unlabelled:  # with --limit, a part of them
         parts[:2] = _joined(place, parts, np.array(more, object)[:limit], ink, notes)
     about = {"kind": kind, "hash": digest.hexdigest()[:12], **pixels, "notes": notes}
     x_train, y_train, x_test, y_test = map(torch.from_numpy, parts)

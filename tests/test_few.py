@@ -12,8 +12,7 @@ from common.data import load
 from common.errors import InputError
 from common.mnist import mnist
 from mnist.few import draw, mutual_information
-from tests.conftest import SHORT, Finished, Train, figures, run_copy
-from tests.test_data import write_npz
+from tests.conftest import SHORT, Finished, Train, figures, run_copy, write_npz
 
 
 def test_the_draw_has_so_many_of_each_class() -> None:
@@ -76,10 +75,12 @@ def test_a_folder_unlabelled(mine: Path, train: Train, tmp_path: Path) -> None:
     assert "belongs to a run with labels 10, not 40" in str(told)
 
 
-@pytest.mark.parametrize("layout", ["train", "classes", "npz"])
+@pytest.mark.parametrize("layout", ["beside train", "in train", "classes", "npz"])
 def test_pictures_without_labels(layout: str, mine: Path) -> None:
-    """They are beside the parts, the classes or the file, and belong to no class."""
+    """They are beside the parts, the classes or the file, or in train, and of no class."""
     alone = load(mine)
+    if layout == "in train":
+        (mine / "unlabelled").rename(mine / "train/unlabelled")
     if layout == "classes":
         for number in range(10):
             (mine / f"train/{number}").rename(mine / f"{number}")
@@ -88,9 +89,9 @@ def test_pictures_without_labels(layout: str, mine: Path) -> None:
     data = mine
     if layout == "npz":
         data = mine / "d.npz"
-        write_npz(data, [part.numpy() for part in alone[:4]])
+        write_npz(data, *(part.numpy() for part in alone[:4]))
     few = load(data, unlabelled=True)
-    paths = sorted(mine.glob("unlabelled/**/*.png"))
+    paths = sorted(mine.glob("**/unlabelled/**/*.png"))
     assert few.classes == alone.classes and few.y_train[-30:].eq(-1).all()
     assert few.x_train[-30:, 0].tolist() == [np.asarray(Image.open(x)).tolist() for x in paths]
     usual, few_10 = load(data), load(data, limit=10, unlabelled=True)
@@ -105,9 +106,9 @@ def test_pictures_without_labels_that_do_not_fit(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     x_train, y_train, x_test, y_test = (part.numpy() for part in load(mine)[:4])
-    write_npz(mine / "inverted.npz", (255 - x_train, y_train, 255 - x_test, y_test))
+    write_npz(mine / "inverted.npz", 255 - x_train, y_train, 255 - x_test, y_test)
     load(mine / "inverted.npz", unlabelled=True)
     assert "only the unlabelled images are light on dark" in capsys.readouterr().err
-    write_npz(mine / "floats.npz", (x_train / 255, y_train, x_test / 255, y_test))
+    write_npz(mine / "floats.npz", x_train / 255, y_train, x_test / 255, y_test)
     with pytest.raises(InputError, match=r"floats\.npz: its images are floats"):
         load(mine / "floats.npz", unlabelled=True)
