@@ -17,7 +17,7 @@ from common.pictures import Digit, find_digits, lines_slope
 from common.sheet import only_sheet
 
 CLEAR = 0.95  # mean probability of the digits on an upright page
-SURE, SURE_OF_LONG = 0.7, 0.9  # least probability of a number of two digits, and of a longer one
+SURE, SURE_OF_WIDE = 0.65, 0.9  # least probability of a number, and of one that is unusually wide
 NARROW, WIDE, LONG = 0.6, 1.05, 6  # widths, in usual heights: of numbers, and of one digit
 
 
@@ -121,7 +121,8 @@ def decided(
         return [whole if sure else whole._replace(answer="?")]
     if len(number.digits) > 1:
         parts = _parts(digit, number, reader)
-        sure = number.probability > (SURE if len(parts) == 2 and digit.width < 2 else SURE_OF_LONG)
+        usual = len(parts) < 4 and digit.width < len(parts)  # else a digit may have been missed
+        sure = number.probability > (SURE if usual else SURE_OF_WIDE)
         return parts if sure else [part._replace(answer="?") for part in parts]
     text = "".join(reader.classes[one] for one in number.digits)
     return [whole if text == whole.answer else whole._replace(answer="?")]
