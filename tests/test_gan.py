@@ -130,9 +130,10 @@ def test_vae_takes_a_step_on_both_sums(few_digits: Path, tmp_path: Path) -> None
     found = [epoch["reconstruction"], epoch["kl"]]
     assert found == pytest.approx([reconstruction.item(), kl.item()], rel=1e-4)
     for key, saved in torch.load(tmp_path / "vae.pt").items():
-        # Adam's first step is the rate in the direction of the gradient's sign, whatever its size.
+        # Adam's first step is the rate in the direction of the gradient's sign, whatever its size:
+        # a gradient near 0 may have either sign, by rounding.
         differs = (saved - model.state_dict()[key]).double().abs() > 1e-5
-        assert differs.double().mean() < 0.001, key
+        assert differs.double().mean() < 0.01, key
     with torch.no_grad():
         both = model.eval().losses(tested).mean(0).tolist()
     assert [epoch["test_reconstruction"], epoch["test_kl"]] == pytest.approx(both, rel=1e-3)

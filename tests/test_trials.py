@@ -96,7 +96,9 @@ def test_an_interrupted_study_ends_its_runs_and_continues(tmp_path: Path) -> Non
     assert process.communicate()[1].endswith("trials: stopped; the same command continues\n")
     assert process.returncode == 130
     with pytest.raises(ProcessLookupError):  # no process is left in its group
-        os.killpg(process.pid, 0)
+        for _ in range(100):  # Python's own helper takes a moment to end
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
     before = json.loads(path.read_bytes())["epochs"]
     run_script("trials", command, *flags)
     after = json.loads(path.read_bytes())["epochs"]
