@@ -172,7 +172,7 @@ TYPES: dict[str, Any] = {
     **dict.fromkeys(["script hash", "network", "judge", "hash", "dtype"], str),
     **dict.fromkeys(["seconds", "distance", "asked", "rarest", "low", "high"], NUMBER),
     **{"epoch": int, "misread": int, "data": dict, "dark": bool},
-    **{"accuracy": (0, 100), "temperature": (1e-6, 1e6), "unsure": (0, 2)},
+    **{"accuracy": (0, 100), "read": (0, 100), "temperature": (1e-6, 1e6), "unsure": (0, 2)},
 }
 
 

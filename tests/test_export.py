@@ -18,7 +18,7 @@ from tests.conftest import SHORT, Capsys, Finished, Patch, copy, figures, run_py
 from tests.test_readme import BLOCK, GUIDE, section
 
 
-@pytest.mark.parametrize("name", [name for name in SHORT if name != "number"])
+@pytest.mark.parametrize("name", [x for x in SHORT if x != "number"])  # which is not exported
 def test_onnx_runtime_answers_as_torch_to_any_number_of_inputs(
     name: str, finished: Finished, few_digits: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:

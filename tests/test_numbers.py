@@ -1,15 +1,20 @@
 """Numbers of digits that touch: made, read from a network's outputs, trained on."""
 
+import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 from scipy import ndimage
 
 from common.batches import scaled
+from common.checkpoint import save
+from common.classifiers import load_classifiers, load_reader
+from common.files import file_hash
 from common.mnist import mnist
 from common.numbers import HEIGHT, make_numbers, read_numbers
-from tests.conftest import Finished, figures
+from tests.conftest import ROOT, Capsys, Finished, copy, figures
 
 
 def test_numbers_are_of_one_piece_and_as_high_as_a_digit() -> None:
@@ -64,3 +69,23 @@ def test_a_run_leaves_log_figures_picture_and_weights(finished: Finished) -> Non
         assert f"\n{form.format(**epoch)}\n" in log
     assert f"\n{run['final']['read']:.2f}% of the test numbers read right, " in log
     assert (finished("number") / "number.png").exists() and "temperature" not in run["final"]
+
+
+def test_of_two_networks_the_one_that_reads_more_reads_pages(
+    tmp_path: Path, capsys: Capsys
+) -> None:
+    copy(ROOT / "mnist/results/number/seed-0.pt", tmp_path, "number")
+    own, run = tmp_path / "number.pt", figures(tmp_path, "number")
+    save(own, {name: torch.zeros_like(x) for name, x in torch.load(own).items()})
+    [like] = [x for x in load_classifiers(tmp_path, torch.device("cpu")) if x.name == "conv"]
+    for read, is_own in ((5.0, False), (99.0, True)):
+        run["final"] |= {"read": read, "weights": file_hash(own)}
+        (tmp_path / "number.json").write_text(json.dumps(run))
+        reader = load_reader(tmp_path, like)
+        assert reader and is_own == all(not x.any() for x in reader.model.state_dict().values())
+    assert load_reader(tmp_path, like._replace(data={"hash": "of other images"})) is None
+
+    capsys.readouterr()
+    own.write_bytes(b"damaged")
+    assert load_reader(tmp_path, like)
+    assert capsys.readouterr().err.startswith("number is left out: ")
