@@ -40,8 +40,15 @@ def _region(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     window = SIDE // 12
     plain = ndimage.median_filter(rgb, (window, window, 1)).astype(float)  # without ink
     hues = 150 * plain / plain.mean(2, keepdims=True).clip(10)  # the same in a shadow
-    regions = [_differs(colors) for colors in (plain, hues)]
-    return regions[0] if not regions[0].all() else regions[1]
+    spread = ndimage.maximum_filter(plain, (9, 9, 1)) - ndimage.minimum_filter(plain, (9, 9, 1))
+    found = []
+    for colors, least in ((plain, 30), (hues, 10)):
+        region = _differs(colors, least)
+        edge = region ^ ndimage.binary_erosion(region, border_value=1)
+        if edge.any() and np.percentile(spread.max(2)[edge], 10) > 15:  # not where it gets dark
+            found.append(region)
+    # A shadow may halve the region of one colour.
+    return max(found, key=np.sum, default=np.ones(rgb.shape[:2], bool))
 
 
 def _colors(plain: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -51,10 +58,10 @@ def _colors(plain: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.median(part.reshape(-1, 3), axis=0) for part in (edge, middle)])
 
 
-def _differs(plain: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _differs(plain: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
     """Return where the sheet is by its colour, (h, w): everywhere if none is found."""
     everywhere, colors = np.ones(plain.shape[:2], bool), _colors(plain)
-    if np.ptp(colors, axis=0).max() < 30:
+    if np.ptp(colors, axis=0).max() < least:
         return everywhere
     _, nearest = kmeans2(plain.reshape(-1, 3), colors, minit="matrix")
     pieces, _ = ndimage.label(nearest.reshape(everywhere.shape))

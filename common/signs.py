@@ -16,7 +16,8 @@ def is_sign(drawn: Drawn, usual: float) -> bool:
     pieces, count = ndimage.label(drawn, np.ones((3, 3)))
     if count > 1:  # bars and dots, one above another
         return max(rows.stop - rows.start for rows, _ in ndimage.find_objects(pieces)) < height / 2
-    if width > 2.2 * height or max(width, height) < 0.35 * usual:
+    dash = width > 2.2 * height and height < 0.6 * usual  # higher, it is digits that touch
+    if dash or max(width, height) < 0.35 * usual:
         return True
     if 0.6 < width / height < 1.6:
         turned = ndimage.rotate(drawn.astype(np.uint8), 45, order=0)

@@ -210,6 +210,9 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
     names, columns, n = list(results), list(results.values()), len(trials)
     lines = [f"command: {shlex.join(['python', 'mnist/trials.py', *argv])}"]
     lines += [f"date: {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}"]
+    judges = {str(x.header.get("judge")).partition(", ")[2] for row in runs for x in row}
+    if len(judges) > 1:  # conv was trained again in between
+        lines += [f"the runs have {len(judges)} judges: their distances cannot be compared"]
     counts = [Counter(f"{x:.2f}" for x in values) for values in columns]
     lines += ["", f"{key}| {'  '.join(names)}", f"{'-' * 8}| {'-' * len('  '.join(names))}"]
     for value in sorted(set().union(*counts), key=float):

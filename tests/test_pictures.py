@@ -13,7 +13,7 @@ from scipy import ndimage
 from common.errors import InputError
 from common.mnist import mnist
 from common.pictures import decode, find_digits, read_digit, read_picture
-from tests.pages import Pixels, page
+from tests.pages import Pixels, page, varied
 
 IMAGES = mnist()["X"]
 
@@ -116,6 +116,17 @@ def test_every_digit_on_a_page_is_found_in_order(kind: str) -> None:
     boxes = np.array([digit.box for line in found for digit in line])
     assert np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - made.centres).max() < 0.35 * made.size
     assert np.abs((boxes[:, 2:] - boxes[:, :2]).max(1) - made.size).max() < 0.3 * made.size
+
+
+@pytest.mark.parametrize("number", [36, 81])
+def test_a_shadow_on_a_sheet_is_not_its_edge(number: int) -> None:
+    found = find_digits(np.asarray(varied("desk", number).picture.convert("RGBA")))
+    assert [len(line) for line in found if len(line) > 1] == [10] * 6
+
+
+def test_three_digits_that_touch_are_no_dash() -> None:
+    found = find_digits(np.asarray(varied("three touch", 20).picture.convert("RGBA")))
+    assert not any(digit.sign for line in found for digit in line)
 
 
 @pytest.mark.parametrize("gap", [2, 10])

@@ -70,6 +70,22 @@ def test_vaes_are_compared_by_their_bound(
     assert saved == {"bound": {shlex.join(words): [run["final"]["bound"]]}}
 
 
+@pytest.mark.parametrize(("right", "told"), [("98.1", False), ("98.2", True)])
+def test_scores_by_different_judges_are_not_compared_in_silence(
+    right: str, told: bool, finished: Finished, few_digits: Path, tmp_path: Path
+) -> None:
+    words = ["vae", "--data", str(few_digits), *conftest.SHORT["vae"]]
+    for seed, percent in enumerate(("98.1", right)):
+        folder = tmp_path / trials.folder_name(words) / f"seed-{seed}"
+        shutil.copytree(finished("vae"), folder)
+        run = figures(folder, "vae")
+        command = ["python", "mnist/vae.py", *words[1:], "--seed", str(seed), "--out", "x"]
+        run["header"] |= {"command": shlex.join(command), "judge": f"{folder}/conv.pt, {percent}%"}
+        (folder / "vae.json").write_text(json.dumps(run))
+    trials.main([shlex.join(words), "--seeds", "2", "--out", str(tmp_path)])
+    assert ("2 judges" in (tmp_path / "trials.log").read_text()) == told
+
+
 def test_torchrun_shares_the_seeds_that_are_missing(study: tuple[Path, list[str]]) -> None:
     out, _ = study
     finished = [trial(out, SHORT, seed) for seed in (0, 1)]
