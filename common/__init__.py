@@ -3,6 +3,7 @@
 mnist        the loader: MNIST's files, its digits as text, grids, the grid of mismatches
 data         other people's data as tensors, and checks that it is what it seems to be
 folders      what is in a folder: IDX files of all layouts, pictures, CSV files
+imagefiles   files of pictures, as images of one shape
 fetch        MNIST from its mirrors, into an empty folder
 batches      batches of images in random order, and a network's answers to all images
 augment      training images, shifted and distorted at random
@@ -13,6 +14,7 @@ flags        the flags of all scripts
 devices      the device, its precision and its memory
 run          one run from its flags to its files: seed, data, epochs, checkpoints
 record       a run's log, figures, pictures and weights
+weights      whether figures, script and data are those of the run that wrote the weights
 checkpoint   weights, and a run's state after an epoch
 files        files that are whole or not there, one process a run, hashes
 errors       one clear line for what the user can mend

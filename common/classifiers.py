@@ -21,7 +21,8 @@ from common.errors import InputError
 from common.files import write_whole
 from common.flags import ROOT, shown
 from common.mnist import MNIST_HASH
-from common.record import PUBLISHED, check_weights, read_figures
+from common.record import PUBLISHED, read_figures
+from common.weights import check_weights
 
 
 class Classifier(NamedTuple):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.folders import UNLABELLED, Array, Found, Shape, find, is_picture, read_pictures
+from common.folders import UNLABELLED, Found, find
+from common.imagefiles import Array, Shape, is_picture, read_pictures
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 MISFIT = "change run.load(...) and the network in the script"

@@ -5,23 +5,16 @@ import os
 import random
 import re
 import sys
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from common.errors import InputError
 from common.fetch import fetch, is_empty
+from common.imagefiles import Array, Shape, is_picture
 from common.mnist import read_idx
-
-Array: TypeAlias = NDArray[Any]
-Shape: TypeAlias = tuple[int, int, int]  # channels, height, width
 
 IDX_PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 # emnist-letters-test-labels-idx1-ubyte.gz, t10k-labels.idx1-ubyte, X_kannada_MNIST_train-idx3-ubyte
@@ -108,20 +101,31 @@ def _find_pictures(folder: Path) -> Found | None:
     folders = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))}
     train = next((folders.pop(name) for name in TRAIN if name in folders), None)
     test = next((folders.pop(name) for name in TEST if name in folders), None)
-    x, y = _paths(train or folder)
+    notes = list[str]()
+    x, y = _paths(train or folder, notes)
+    held = _paths(test, notes) if test else []
     if not (train or len(x)):
         return None
-    parts, notes = ([x, y, *_paths(test)], list[str]()) if train and test else _split(x, y)
+    if test and not train and any(map(is_picture, test.iterdir())):
+        raise InputError(f"{test}: its pictures are in no folder of a class: move them into such")
+    parts = [x, y, *held] if test and (train or len(held[0])) else _split(x, y, notes)
     if not all(map(len, parts)):
         raise InputError(f"{folder}: too few pictures in folders of one class each in its parts")
     unused = [path for path in folders.values() if train and not path.match(UNLABELLED)]
     return Found("pictures", parts, notes + [f"{path} is not used" for path in unused])
 
 
-def _paths(folder: Path) -> list[Array]:
-    """Return the paths of pictures in folders of one class each, mixed, and the folders' names."""
+def _paths(folder: Path, notes: list[str]) -> list[Array]:
+    """Return the paths of pictures in folders of one class each, mixed, and the folders' names.
+
+    A note says if there are folders in these, except those of a test part.
+    """
     some = [x for x in folder.glob("[!.]*/[!.]*") if not x.parent.match(UNLABELLED)]
     found = sorted(x.parts[-2:] for x in some if is_picture(x))
+    other = [x for x in some if not is_picture(x) and x.parent.name.lower() not in TEST]
+    deeper = [x for x in other if x.is_dir() and any(map(is_picture, x.iterdir()))]
+    if deeper and found:
+        notes.append(f"{len(deeper)} folders in those of the classes, as {deeper[0]}, are not used")
     random.Random(0).shuffle(found)  # --limit and --validate take parts: of all classes
     return [
         np.array([folder.joinpath(*parts) for parts in found], object),
@@ -129,75 +133,14 @@ def _paths(folder: Path) -> list[Array]:
     ]
 
 
-def is_picture(path: Path) -> bool:
-    """Return whether a file is a picture by the ending of its name."""
-    form = Image.registered_extensions().get(path.suffix.lower())
-    return form in Image.OPEN or path.suffix.lower() == ".heic"
-
-
-def _split(x: Array, y: Array) -> tuple[list[Array], list[str]]:
-    """Return the four parts of data that has no test part, and a note that says so."""
+def _split(x: Array, y: Array, notes: list[str]) -> list[Array]:
+    """Return the four parts of data that has no test part, and note that it has none."""
     tested, generator = np.zeros(len(y), bool), np.random.default_rng(0)
     for label in np.unique(y):
         places = generator.permutation(np.flatnonzero(y == label))
         tested[places[: max(len(places) // 6, 1)]] = True
-    note = "no test part: a sixth of each class, drawn at random, is the test set"
-    return [x[~tested], y[~tested], x[tested], y[tested]], [note]
-
-
-def read_pictures(
-    paths: Array, labels: Array, shape: Shape | None, ink: bool, notes: list[str]
-) -> tuple[Array, Array]:
-    """Return images, (n, c, h, w) uint8, and labels of pictures.
-
-    They are fitted into the shape, (c, h, w), or that of the first one; with `ink`, each is a digit
-    on paper, and brought to MNIST's form. What cannot be read is named on stderr, left out and
-    counted in the notes; InputError is raised if this is half of all.
-    """
-    from common.pictures import read_digit, upright  # here, since scipy loads slowly
-
-    if shape is None:
-        first = upright(paths[0].read_bytes(), str(paths[0]))
-        shape = 1 if first.mode in ("1", "L") else 3, first.height, first.width
-    size = shape
-
-    def read(path: Path) -> Array | Exception:
-        try:
-            if ink:
-                return read_digit(path)
-            return _fitted(upright(path.read_bytes(), str(path), 2 * max(size[1:])), size)
-        except (ValueError, OSError) as error:
-            return error
-
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # Pillow's, of what it can read all the same
-        # To hand a picture to a thread takes longer than to decode one of 28 x 28 pixels.
-        results = (pool.map if ink or paths[0].stat().st_size > 10_000 else map)(read, paths)
-        found = list(tqdm(results, "pictures", len(paths), disable=None, leave=False))
-    images = [image for image in found if not isinstance(image, Exception)]
-    errors = [image for image in found if isinstance(image, Exception)]
-    if errors:
-        if len(errors) >= len(images):
-            raise InputError(f"{errors[0]}; {len(errors)} of {len(found)} pictures cannot be read")
-        print(*(f"left out: {error}\n" for error in errors), sep="", end="", file=sys.stderr)
-        notes.append(f"{len(errors)} of {len(found)} pictures are left out")
-    x = np.stack(images).reshape(-1, *size[1:], size[0]).transpose(0, 3, 1, 2).copy()
-    return x, labels[[not isinstance(image, Exception) for image in found]]
-
-
-def _fitted(picture: Image.Image, shape: Shape) -> Array:
-    """Return a picture as large as fits the shape; its border's colour fills the rest."""
-    from common.ink import opaque
-
-    if picture.has_transparency_data:  # what is visible decides, as for predict.py
-        picture = Image.fromarray(opaque(np.asarray(picture.convert("RGBA"))).astype(np.uint8))
-    picture = picture.convert("L" if shape[0] == 1 else "RGB")
-    pixels, size = np.asarray(picture), shape[:0:-1]  # width, height
-    if picture.size == size:
-        return pixels
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    colour = np.median(border.reshape(len(border), -1), axis=0).astype(int)
-    return np.asarray(ImageOps.pad(picture, size, color=tuple(colour.tolist())))
+    notes.append("no test part: a sixth of each class, drawn at random, is the test set")
+    return [x[~tested], y[~tested], x[tested], y[tested]]
 
 
 def _find_csv(path: Path, shape: Shape | None) -> Found | None:
@@ -215,15 +158,16 @@ def _find_csv(path: Path, shape: Shape | None) -> Found | None:
     if len(files) > 1:
         raise InputError(f"{path}: give one of {', '.join(map(str, files))}")
     x, y = _read_csv(files[0], shape)
+    if not len(y) or np.ptp(y) == 0:  # the label is behind the pixels, or there is none
+        raise InputError(f"{files[0]}: the first column holds no labels")
     twin = files[0].with_name(re.sub("train", "test", files[0].name, flags=re.I))
     if twin != files[0] and twin.exists():
         x_test, y_test = _read_csv(twin, shape)
         if len(y_test):
             return Found("CSV", [x, y, x_test, y_test], [])
         print(f"left out: {twin}: has no labels", file=sys.stderr)
-    if not len(y) or np.ptp(y) == 0:
-        raise InputError(f"{files[0]}: the first column holds no labels")
-    return Found("CSV", *_split(x, y))
+    notes = list[str]()
+    return Found("CSV", _split(x, y, notes), notes)
 
 
 def _read_csv(path: Path, shape: Shape | None) -> tuple[Array, Array]:
@@ -245,5 +189,7 @@ def _read_csv(path: Path, shape: Shape | None) -> tuple[Array, Array]:
             y = table[:, :labels].ravel()
             if (y % 1).any():  # or not a number
                 raise InputError(f"{path}: the first column holds no labels")
-            return table[:, labels:].reshape(-1, *size), y.astype(np.int64)
+            x = table[:, labels:].reshape(-1, *size)
+            by_columns = path.name.lower().startswith("emnist")
+            return x.swapaxes(1, 2) if by_columns else x, y.astype(np.int64)
     raise InputError(f"{path}: {pixels} columns are not a label and the pixels of a square image")

@@ -6,7 +6,6 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,10 +130,12 @@ class Record:
         A file that begins with a run's name is its own, but conv2.png is not conv's if there is a
         conv2.json.
         """
-        name = re.compile(re.escape(self.name) + "(?![A-Za-z_])")
+        # A picture's number has two digits at least: cgan20.png is cgan's, not cgan2's.
+        name = re.compile(re.escape(self.name) + r"(?![A-Za-z_]|\d\.png)")
         found = [path for path in sorted(self.out.glob("*")) if name.match(path.name)]
         others = [path.stem for path in found if path.suffix == ".json" and path.stem != self.name]
-        mine = [x for x in found if x.is_file() and not x.name.startswith(tuple(others))]
+        theirs = [re.compile(re.escape(other) + r"(?!\d\.png)") for other in others]
+        mine = [x for x in found if x.is_file() and not any(one.match(x.name) for one in theirs)]
         last = f"{self.name}.resume.pt", f"{self.name}.json"
         return sorted(mine, key=lambda path: last.index(path.name) if path.name in last else -1)
 
@@ -203,45 +204,3 @@ def _fits(value: Any, kind: Any) -> bool:
     if isinstance(kind, list):
         return type(value) is list and all(type(element) is kind[0] for element in value)
     return kind is None or type(value) is kind
-
-
-def find_weights(name: str, out: Path) -> Path:
-    """Return the path of a script's weights: in a folder, or else, with a line, published ones.
-
-    InputError is raised if there are none, or if the figures beside them are those of others.
-    """
-    path, published = out / f"{name}.pt", [*(PUBLISHED / name).glob("*.pt")]  # one at most
-    if not path.exists():
-        if not published:
-            raise InputError(f"no {shown(path)}: mnist/{name}.py trains it")
-        print(f"no {shown(path)}: {shown(published[0])} is used", file=sys.stderr)
-        [path] = published
-    check_weights(path)
-    return path
-
-
-def check_weights(path: Path) -> None:
-    """Raise InputError if a finished run, whose figures are beside a file of weights, wrote others.
-
-    Weights without figures are as good as any.
-    """
-    with suppress(OSError):
-        own, final = file_hash(path), None
-        with suppress(InputError):
-            final = read_figures(path.with_suffix(".json")).final
-        if (final or {}).get("weights", own) != own:
-            text = f"the figures beside it, {path.stem}.json, are those of other weights"
-            raise InputError(f"{path}: {text}; move one of the two elsewhere")
-
-
-def warn_of_inversion(weights: Path, dark: bool) -> None:
-    """Print a line on stderr if weights are of a run on images of the other background.
-
-    Dark is the background of the images that they shall read. What the run had is in its figures.
-    """
-    with suppress(InputError, KeyError, OSError):
-        if read_figures(weights.with_suffix(".json")).header["data"]["dark"] != dark:
-            forms = ("light on dark", "dark on light")[:: 1 if dark else -1]
-            text = f"these images are {forms[0]}, those that trained {shown(weights)} {forms[1]}"
-            hint = "" if dark else "; --ink brings pictures to MNIST's form"
-            print(f"warning: {text}{hint}", file=sys.stderr)

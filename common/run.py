@@ -19,10 +19,11 @@ from common.checkpoint import check_settings, load_state, load_weights, save_sta
 from common.data import load
 from common.devices import choose_precision, device_name, keep_freed_memory, peak_memory
 from common.errors import InputError, clear_errors
-from common.files import only_process, script_hash
+from common.files import file_hash, only_process, script_hash
 from common.flags import from_here, program, shown
 from common.mnist import mismatch_grid, mismatch_lines, mismatches
-from common.record import Record, check_weights, read_figures, warn_of_inversion
+from common.record import Record, read_figures
+from common.weights import check_data, check_weights
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -73,6 +74,7 @@ class Run(Record):
         command = shlex.join([*program(), shown(script), *given])
         again = [*program(), from_here(script), *given, "--resume"]
         self._go_on = f"; to continue: {shlex.join(again)}"
+        given_file = flags.weights and flags.weights.is_file()
         self.header |= {
             "script": shown(script),
             "script hash": script_hash(script),
@@ -84,6 +86,7 @@ class Run(Record):
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "weights": flags.weights and shown(flags.weights),
+            "weights hash": file_hash(flags.weights) if given_file else None,
             **{name: vars(flags)[name] for name in ("epochs", "batch_size", "lr", "seed")},
         }
 
@@ -108,9 +111,9 @@ class Run(Record):
         given = flags.limit, flags.validate, flags.ink, "labels" in flags
         data = load(flags.data, shape, classes, *given)
         self.header["data"] = {"path": shown(flags.data), **data.about}
-        if flags.weights or flags.evaluate:
-            warn_of_inversion(flags.weights or self._trained, data.about["dark"])
         self.header |= {"shape": shape, "classes": list(data.classes), "images": len(data.x_train)}
+        if flags.weights or flags.evaluate:
+            check_data(flags.weights or self._trained, self.header, flags.evaluate)
         test_set = "held-out training images" if flags.validate else "test images"
         self.header |= {"tested": len(data.x_test), "test set": test_set}
         self.steps = flags.epochs * batch_count(len(data.x_train), flags.batch_size)

@@ -15,6 +15,7 @@ from common.files import write_whole
 from common.flags import shown
 from common.mnist import MNIST_HASH, makegrid
 from common.run import Run
+from common.weights import check_weights
 
 # Each score's title and unit.
 SCORES = {
@@ -74,7 +75,7 @@ class Judge:
             with torch.random.fork_rng([]):  # the run is the same with a judge and without
                 classifier = kind()
             load_weights(classifier, path)
-            record.check_weights(path)
+            check_weights(path)
             figures = record.read_figures(path.with_suffix(".json"))
             if (figures.header.get("data") or {}).get("hash") != data["hash"]:
                 raise InputError(f"{shown(path)} is of a run on other, or unknown, data")

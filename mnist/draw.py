@@ -32,7 +32,7 @@ from common.flags import script_parser
 from common.mnist import makegrid
 from common.pictures import decode
 from common.reading import answers
-from common.record import find_weights
+from common.weights import find_weights
 from mnist.cgan import Generator
 
 LARGEST = 4 * 2**20  # bytes of a request

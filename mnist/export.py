@@ -29,7 +29,7 @@ from common.classifiers import data_of, trained
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
-from common.record import find_weights
+from common.weights import find_weights
 from mnist.sample import NETWORKS
 
 

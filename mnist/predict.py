@@ -27,7 +27,7 @@ from common.devices import find_device
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
-from common.folders import is_picture
+from common.imagefiles import is_picture
 from common.pictures import read_picture
 from common.reading import Answer, read, set_upright
 from common.record import Record

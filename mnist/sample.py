@@ -31,9 +31,10 @@ from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import parse_flags, positive, script_parser, shown
 from common.mnist import makegrid
-from common.record import Record, find_weights
+from common.record import Record
 from common.run import Run
 from common.scores import Judge, score_line
+from common.weights import find_weights
 from mnist import cgan, flow, gan, vae
 from mnist.conv import ConvNet
 

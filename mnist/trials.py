@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import time
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,7 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
 
 from common.data import load
 from common.errors import InputError, clear_errors
-from common.files import script_hash, write_whole
+from common.files import file_hash, script_hash, write_whole
 from common.flags import ROOT, from_here, positive, shown
 from common.record import PUBLISHED, read_figures
 
@@ -77,26 +77,35 @@ class Trial(NamedTuple):
             raise InputError(f"{self}: {place} has the run of another command; move it elsewhere")
         if mixed:
             return
-        form = tuple(header["shape"]), len(header["classes"])
+        form, command = (tuple(header["shape"]), len(header["classes"])), shlex.join(self.words)
+        weights, hashed = read_flags(command).weights, header.get("weights hash")
         if header.get("script hash") != script_hash(self.script):
             changed = shown(self.script)
-        elif (header.get("data") or {}).get("hash") != data_hash(shlex.join(self.words), *form):
+        elif (header.get("data") or {}).get("hash") != data_hash(command, *form):
             changed = "the data"
+        elif hashed and file_hash(weights) != hashed:
+            changed = str(weights)
         else:
             return
         text = f"{changed} has changed since this run; move {place} elsewhere to start anew"
         raise InputError(f"{self}: {text}, or give --mixed to go on all the same")
 
 
-@cache
-def data_hash(command: str, shape: tuple[int, int, int], classes: int) -> str:
-    """Return the hash of the data that a command reads, as the header of its run has it."""
+def read_flags(command: str) -> Namespace:
+    """Return the flags of a command that say what it reads."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--data", type=Path, default=ROOT / "mnist/data")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--weights", type=Path)
     for switch in ("--validate", "--ink"):
         parser.add_argument(switch, action="store_true")
-    flags = parser.parse_known_args(shlex.split(command))[0]
+    return parser.parse_known_args(shlex.split(command))[0]
+
+
+@cache
+def data_hash(command: str, shape: tuple[int, int, int], classes: int) -> str:
+    """Return the hash of the data that a command reads, as the header of its run has it."""
+    flags = read_flags(command)
     found = load(flags.data, shape, classes, flags.limit, flags.validate, flags.ink)
     return str(found.about["hash"])
 

@@ -203,7 +203,10 @@ KINDS: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
 
 
 def varied(kind: str, number: int) -> Page:
-    """Return a page of a kind; digits, pen, paper and light vary with its number, up to 165."""
+    """Return a page of a kind; pen, paper and light vary with its number.
+
+    Its 60 digits are test images in their order. They are those of the page 166 numbers before.
+    """
     random = np.random.default_rng(number)
     size = int(random.integers(26, 64))
     options = {
@@ -216,4 +219,4 @@ def varied(kind: str, number: int) -> Page:
         "noise": random.uniform(0, 6),
         "vary": 0.12,
     }
-    return page(60, first=60 * number, seed=number, **options, **KINDS[kind](random))
+    return page(60, first=60 * (number % 166), seed=number, **options, **KINDS[kind](random))

@@ -87,6 +87,10 @@ def test_emnist(tmp_path: Path) -> None:
     assert found.classes == tuple(map(str, range(1, 27)))
     with pytest.raises(InputError, match=r"emnist-digits, .*emnist-letters"):
         load(tmp_path)
+    table = np.c_[y, x.swapaxes(1, 2).reshape(len(x), -1)]
+    np.savetxt(tmp_path / "emnist-letters-train.csv", table, "%d", ",")
+    read = load(tmp_path / "emnist-letters-train.csv", classes=26).x_train[:, 0].tolist()
+    assert all(image in x.tolist() for image in read)
 
 
 def write_pictures(folder: Path, data: Arrays, names: Sequence[str]) -> None:
@@ -197,6 +201,23 @@ def test_parts_of_pictures(
     assert ("a sixth of each class" in log) == (not names[1])
 
 
+def test_a_test_part_beside_the_classes(tmp_path: Path) -> None:
+    """As when the pictures of some writers were moved there, and the others left."""
+    write_pictures(tmp_path / "d", small(), "0123456789")
+    for folder in (tmp_path / "d/train").iterdir():
+        folder.rename(tmp_path / "d" / folder.name)
+    (tmp_path / "d/train").rmdir()
+    found = load(tmp_path / "d")
+    assert (len(found.x_train), len(found.x_test)) == (20, 10) and not found.about["notes"]
+    (tmp_path / "d/3").rename(tmp_path / "d/4/deeper")
+    assert "folders in those of the classes" in load(tmp_path / "d").about["notes"][0]
+    (tmp_path / "d/test/9").rename(tmp_path / "d/loose")
+    for file in (tmp_path / "d/loose").iterdir():
+        file.rename(tmp_path / "d/test" / file.name)
+    with pytest.raises(InputError, match="in no folder of a class"):
+        load(tmp_path / "d")
+
+
 def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(
     tmp_path: Path, capsys: Capsys
 ) -> None:
@@ -242,12 +263,15 @@ def test_csv(tmp_path: Path, titles: str, test: str, capsys: Capsys) -> None:
             assert ("mnist_test.csv" in capsys.readouterr().err) == (test == "no labels")
 
 
-@pytest.mark.parametrize("label", ["0.5", "nan"])
-def test_a_csv_file_without_labels_in_its_first_column(tmp_path: Path, label: str) -> None:
-    rows = [",".join([first, *["0"] * 784]) for first in ("1", label)]
-    (tmp_path / "d.csv").write_text("\n".join(rows * 9))
+@pytest.mark.parametrize("labels", [("1", "0.5"), ("1", "nan"), ("0", "0")])
+def test_a_csv_file_without_labels_in_its_first_column(
+    tmp_path: Path, labels: tuple[str, ...]
+) -> None:
+    rows = [",".join([first, *["0"] * 783, str(i)]) for i, first in enumerate(labels)]
+    for name in ("d_train.csv", "d_test.csv"):
+        (tmp_path / name).write_text("\n".join(rows * 9))
     with pytest.raises(InputError, match="the first column holds no labels"):
-        load(tmp_path / "d.csv")
+        load(tmp_path / "d_train.csv")
 
 
 def test_labels_in_runs_are_mixed() -> None:

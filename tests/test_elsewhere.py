@@ -24,6 +24,7 @@ def test_plain_alone_trains_in_an_empty_folder(few_digits: Path, tmp_path: Path)
     (weights,) = (tmp_path / "out").iterdir()
     assert lines[16:] == [f"weights: {weights}"]
     ConvNet().load_state_dict(torch.load(weights))
+    assert weights.stem.endswith("-seed-0")  # of several runs at once, each has its own file
 
 
 @pytest.mark.parametrize(

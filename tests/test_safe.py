@@ -40,6 +40,9 @@ def test_an_earlier_run_is_moved_as_a_whole(
     shutil.copytree(finished("gan"), tmp_path, dirs_exist_ok=True)
     earlier, date = files_in(tmp_path), figures(tmp_path, "gan")["header"]["date"]
     others = {"gan2.json": b"{}", "gan2.png": b"of a run gan2", "ganymede.pt": b"", "conv.pt": b""}
+    for file in ("gan20.png", "gan21.png"):  # of epochs 20 and 21 of gan, not of a run gan2
+        (tmp_path / file).write_bytes(b"")
+        earlier[file] = b""
     for file, content in others.items():
         (tmp_path / file).write_bytes(content)
     (tmp_path / "gan-mine.png").write_bytes(b"")  # as a copied script may write it
@@ -95,6 +98,16 @@ def test_weights_of_one_run_and_figures_of_another(
         process.kill()
     assert "logit.pt" in str(train("logit", "--evaluate"))
     assert not (tmp_path / "logit.pt").exists()
+
+
+def test_weights_are_not_tested_on_other_classes(train: Train, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (30, 28, 28), np.uint8)
+    y = np.array(["eight", "five", "four"])[np.arange(30) % 3]
+    data = write_npz(tmp_path / "a.npz", x, y, x, y)
+    fewer = write_npz(tmp_path / "b.npz", x[y != "five"], y[y != "five"], x[:1], y[:1])
+    assert train("logit", "--epochs", "1", "--data", data) is None
+    assert train("logit", "--evaluate", "--data", data) is None
+    assert "trained on classes eight five" in str(train("logit", "--evaluate", "--data", fewer))
 
 
 def test_one_process_a_name_and_folder(train: Train, few_digits: Path, tmp_path: Path) -> None:
@@ -163,6 +176,22 @@ def test_an_edited_copy(
     assert run["final"]["network"] == "Logit"
     assert run["epochs"][-1]["loss"] > 0
     assert torch.load(out / "logit.pt").keys() >= Logit().state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (('"""A single', '"""Docstrings do not count. A single'), False),
+        (("nn.Linear(784, 10),", "nn.Linear(784, 10), nn.Tanh(),"), True),
+    ],
+)
+def test_weights_of_a_script_that_has_changed(
+    edit: tuple[str, str], told: bool, few_digits: Path, tmp_path: Path, capsys: Capsys
+) -> None:
+    flags = ["--limit", "20", "--epochs", "1", "--data", few_digits]
+    run_copy("logit", tmp_path, {}, *flags)
+    run_copy("logit", tmp_path, dict([edit]), *flags, "--evaluate")
+    assert ("logit.py has changed since it trained" in capsys.readouterr().err) == told
 
 
 def test_held_out_figures_are_called_so(train: Train, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from scipy import stats
 
 from mnist import trials
+from mnist.logit import Logit
 from tests import conftest
 from tests.conftest import ROOT, Finished, Patch, figures, run_python, run_script
 
@@ -154,6 +156,17 @@ def test_runs_of_something_else_are_no_results(
     path.write_text(text[:100] if change is None else json.dumps(run))
     with pytest.raises(SystemExit, match=f"^trials: .*{told}") if told else nullcontext():
         trials.main([SHORT, "--seeds", "2", "--out", str(out), *flags])
+
+
+def test_a_study_has_one_start(finished: Finished, few_digits: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.pt"
+    shutil.copy(finished("logit") / "logit.pt", weights)
+    flags = ["--data", few_digits, "--weights", weights, "--limit", "20", "--epochs", "1"]
+    words = shlex.join(["logit", *map(str, flags)])
+    trials.main([words, "--seeds", "1", "--out", str(tmp_path / "study")])
+    torch.save(Logit().state_dict(), weights)
+    with pytest.raises(SystemExit, match=r"w\.pt has changed since this run"):
+        trials.main([words, "--seeds", "2", "--out", str(tmp_path / "study")])
 
 
 def test_a_loud_run_without_final_figures_has_failed(tmp_path: Path, monkeypatch: Patch) -> None:

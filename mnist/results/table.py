@@ -42,7 +42,7 @@ def main() -> None:
     for path in README.parent.glob("*/*.json"):
         run = json.loads(path.read_bytes())
         h, log = run["header"], f"{path.parent.name}/{path.stem}.log"
-        run["recipe"] = [h["name"], h["epochs"], h["precision"], h["device"]]
+        run["recipe"] = [h["name"], h["epochs"], h["precision"], h["device"].partition(",")[0]]
         known = "\nclasses: " in path.with_suffix(".log").read_text(encoding="utf-8")
         run["mark"] = "" if known else "†"  # an earlier version of the script
         runs.append(run | {"link": f"[{h['seed']}]({log}){run['mark']}"})
@@ -56,9 +56,10 @@ def main() -> None:
         n = f"{len(alike)}{max(run['mark'] for run in alike)}"
         means.append([*recipe, result(alike), n, f"{fmean(times):,.0f}", links])
     for run in runs:
-        facts = [result([run]), f"{run['final']['seconds']:,.1f}"]
+        facts = [run["header"]["device"], run["link"], result([run])]
+        facts += [f"{run['final']['seconds']:,.1f}"]
         facts += [run["header"][key] for key in ("threads", "torch", "date")]
-        singles.append([*run["recipe"], run["link"], *facts])
+        singles.append([*run["recipe"][:3], *facts])
     text = README.read_text(encoding="utf-8").partition("## Means")[0]
     text += f"## Means over seeds\n\n{table(MEANS, means)}\n## All runs\n\n{table(RUNS, singles)}"
     README.write_text(text, encoding="utf-8")
