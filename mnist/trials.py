@@ -66,7 +66,7 @@ class Trial(NamedTuple):
     def check(self, mixed: bool) -> None:
         """Raise InputError if the folder has the run of another command.
 
-        Or, unless mixed, of another version of the script, or on other data.
+        Or, unless mixed, of another version of the script, on other data or from other weights.
         """
         if not self.path.exists():
             return
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--seeds", type=count, default=3, metavar="N", help="seeds from 0 on (default: 3)")
     add("--jobs", type=count, default=1, metavar="N", help="parallel runs (default: 1)")
     add("--out", type=Path, default=out, metavar="DIR", help="folder for runs and results")
-    add("--mixed", action="store_true", help="keep runs of an older script, or of other data")
+    add("--mixed", action="store_true", help="keep runs of an older script, other data or weights")
     flags = parser.parse_args(argv)
     names = [words[0] if words else "" for words in flags.commands]
     if missing := [name for name in names if not (ROOT / f"mnist/{name}.py").exists()]:
