@@ -17,7 +17,7 @@ from common.pictures import Digit, find_digits, lines_slope
 from common.sheet import only_sheet
 
 CLEAR = 0.95  # mean probability of the digits on an upright page
-SURE, SURE_OF_WIDE = 0.65, 0.9  # least probability of a number, and of one that is unusually wide
+SURE, SURE_OF_WIDE = 0.6, 0.9  # least probability of a number, and of one that is unusually wide
 NARROW, WIDE, LONG = 0.6, 1.05, 6  # widths, in usual heights: of numbers, and of one digit
 
 
