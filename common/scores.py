@@ -68,6 +68,7 @@ class Judge:
         if data["hash"] != MNIST_HASH or not path.exists():
             path = run.out / "conv.pt"
         self._run, self._layers = run, list[nn.Module]()
+        self._classes = y_test.unique().cpu()  # others are unused: no image is read as one of them
         try:
             if data["dtype"] != "uint8" and max(-data["low"], data["high"]) > 1.01:
                 bounds = f"{data['low']:g} to {data['high']:g}"
@@ -111,9 +112,13 @@ class Judge:
         "rarest": percentage of the digit that is read least often.
         """
         features, logits = self._look(images)
-        counts = logits.argmax(1).bincount(minlength=logits.shape[1])
+        scores = {}
+        if asked is not None:
+            known = torch.isin(asked.cpu(), self._classes)
+            scores["asked"] = accuracy(logits[known], asked.cpu()[known])
+        counts = logits.argmax(1).bincount(minlength=logits.shape[1])[self._classes]
         return {
-            **({} if asked is None else {"asked": accuracy(logits, asked.cpu())}),
+            **scores,
             "distance": frechet_distance(moments(features), self._real) / self.unit,
             "rarest": 100 * counts.min().item() / len(images),
         }

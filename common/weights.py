@@ -48,6 +48,22 @@ def check_weights(path: Path) -> None:
                 print(f"warning: {text}: {hint}", file=sys.stderr)
 
 
+def class_numbers(weights: Path, digits: str) -> list[int]:
+    """Return the numbers of the classes that digits name, by the figures beside weights.
+
+    InputError is raised if the generator was not trained on one of them.
+    """
+    names = [*"0123456789"]
+    with suppress(InputError, OSError):
+        names = read_figures(weights.with_suffix(".json")).header.get("classes", names)
+    if lacking := ", ".join(sorted(set(digits) - set(names))):
+        classes = " ".join(names)
+        raise InputError(
+            f"{shown(weights)} was trained on classes {classes}: it draws no {lacking}"
+        )
+    return [names.index(digit) for digit in digits]
+
+
 def check_data(weights: Path, header: Mapping[str, Any], evaluate: bool) -> None:
     """Compare the data in a header with those of the run that trained weights, by its figures.
 

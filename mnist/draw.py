@@ -32,7 +32,7 @@ from common.flags import script_parser
 from common.mnist import makegrid
 from common.pictures import decode
 from common.reading import answers
-from common.weights import find_weights
+from common.weights import class_numbers, find_weights
 from mnist.cgan import Generator
 
 LARGEST = 4 * 2**20  # bytes of a request
@@ -60,7 +60,8 @@ class Server(ThreadingHTTPServer):
             print(f"draw: {error}", file=sys.stderr)
         try:
             generator = Generator()
-            load_weights(generator, find_weights("cgan", out))
+            self.weights = find_weights("cgan", out)
+            load_weights(generator, self.weights)
             self.generator = generator
         except InputError as error:
             print(f"draw: {error}", file=sys.stderr)
@@ -81,7 +82,7 @@ class Server(ThreadingHTTPServer):
         text = number.decode("ascii", "replace")
         if self.generator is None or len(text) > 20 or not (text.isascii() and text.isdigit()):
             raise InputError("type 1 to 20 digits, for instance 2026")
-        asked = torch.tensor([int(digit) for digit in text])
+        asked = torch.tensor(class_numbers(self.weights, text))
         float32, latent = torch.autocast("cpu", enabled=False), torch.randn(len(asked), 100, 1, 1)
         images = draw(self.generator, float32, latent, asked).squeeze(1).numpy()
         return {"picture": data_uri(makegrid(images, 1, len(asked)))}

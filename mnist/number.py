@@ -21,6 +21,7 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
     sys.exit(f"{__file__} needs the folder {sys.path[0]}/common: copy it there, too")
 
 from common.batches import batches, pixels, predict, scaled
+from common.errors import InputError
 from common.flags import parse_flags, shown
 from common.mnist import makegrid
 from common.numbers import make_numbers, read_numbers
@@ -64,6 +65,8 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_flags(argv, __file__, __doc__, epochs=30, batch_size=125, lr=0.004)
     with Run(flags) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
+        if x_train.dtype != torch.uint8 or not run.header["data"]["dark"]:
+            raise InputError("number.py joins light digits on dark: it needs uint8, 0 to 255")
         most, width = 3, 64  # digits of a number, and pixels of its image
         with torch.random.fork_rng():
             torch.manual_seed(0)  # the same test numbers in all runs
@@ -102,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
 
         found = read_numbers(predict(model, x_test))
         misread = [i for i, one in enumerate(found) if one.digits != actual[i]]
-        percent = 100 * (1 - len(misread) / len(actual))
+        percent = 100 * (len(actual) - len(misread)) / len(actual)
         text = f"{percent:.2f}% of the {run.tested} numbers read right"
         run.log(f"\n{text}, {len(misread)} of {len(actual):,} misread")
         final = {"read": percent, **run.log_time(), "network": NumberNet.__name__}

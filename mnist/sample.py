@@ -31,10 +31,11 @@ from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import parse_flags, positive, script_parser, shown
 from common.mnist import makegrid
+from common.pictures import upright
 from common.record import Record
 from common.run import Run
 from common.scores import Judge, score_line
-from common.weights import find_weights
+from common.weights import class_numbers, find_weights
 from mnist import cgan, flow, gan, vae
 from mnist.conv import ConvNet
 
@@ -90,8 +91,9 @@ def score(folder: Path, out: Path, device: torch.device) -> str:
     What was asked for is in labels.csv, as `write_pictures` leaves it, or the first sign of each
     name: 7-12.png.
     """
-    paths = sorted(folder.glob("*.png"))
-    images = [imageio.imread(path, mode="L") for path in paths]
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+    opened = [upright(path.read_bytes(), str(path)) for path in paths]  # refuses 16 bits
+    images = [np.asarray(picture.convert("L")) for picture in opened]
     if wrong := [
         path for path, image in zip(paths, images, strict=True) if image.shape != (28, 28)
     ]:
@@ -131,11 +133,13 @@ def main(argv: list[str] | None = None) -> None:
         if folder and folder.exists() and any(folder.iterdir()):
             raise InputError(f"{folder} is not empty: name a new folder")
         generator = kind()
-        load_weights(generator, find_weights(flags.network, flags.out))
+        weights = find_weights(flags.network, flags.out)
+        load_weights(generator, weights)
+        numbers = class_numbers(weights, flags.digits * flags.count)
         torch.manual_seed(seed)  # after the network, whose first weights are random numbers, too
         digits = [int(digit) for digit in flags.digits * flags.count]
         latent = torch.randn(width * flags.count, *shape).to(flags.device)
-        inputs = [latent, torch.tensor(digits, device=flags.device)] if digits else [latent]
+        inputs = [latent, torch.tensor(numbers, device=flags.device)] if digits else [latent]
         float32 = torch.autocast(flags.device.type, enabled=False)
         images = draw(generator.to(flags.device), float32, *inputs).squeeze(1).cpu().numpy()
         # About 20 digits a row, which ends where DIGITS end.

@@ -201,8 +201,8 @@ def report(trials: list[list[Trial]], out: Path, argv: list[str]) -> None:
     """Print and save what finished trials, one row a seed, have shown."""
     runs = [[read_figures(trial.path) for trial in row] for row in trials]
     shared = set.intersection(*(set(run.final or {}) for run in runs[0]))
-    key = next((name for name in ("accuracy", "bound") if name in shared), "distance")
-    unit = {"accuracy": "%", "bound": " nats"}.get(key, "")
+    key = next((name for name in ("accuracy", "read", "bound") if name in shared), "distance")
+    unit = {"accuracy": "%", "read": "%", "bound": " nats"}.get(key, "")
     results = dict[str, list[float]]()
     for trial, column in zip(trials[0], zip(*runs, strict=True), strict=True):
         name = shlex.join(trial.words)

@@ -4,6 +4,7 @@ import json
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy import ndimage
@@ -14,7 +15,7 @@ from common.classifiers import load_classifiers, load_reader
 from common.files import file_hash
 from common.mnist import mnist
 from common.numbers import HEIGHT, make_numbers, read_numbers
-from tests.conftest import ROOT, Capsys, Finished, copy, figures
+from tests.conftest import ROOT, Capsys, Finished, Train, copy, figures, write_npz
 
 
 def test_numbers_are_of_one_piece_and_as_high_as_a_digit() -> None:
@@ -69,6 +70,16 @@ def test_a_run_leaves_log_figures_picture_and_weights(finished: Finished) -> Non
         assert f"\n{form.format(**epoch)}\n" in log
     assert f"\n{run['final']['read']:.2f}% of the test numbers read right, " in log
     assert (finished("number") / "number.png").exists() and "temperature" not in run["final"]
+
+
+@pytest.mark.parametrize("form", ["dark on light", "floats"])
+def test_digits_are_joined_if_they_are_light_on_dark(
+    form: str, train: Train, tmp_path: Path
+) -> None:
+    x, y = (mnist()[name][:30] for name in "XY")
+    x = 255 - x if form == "dark on light" else (x / 255).astype(np.float32)
+    data = write_npz(tmp_path / "d.npz", x, y, x, y)
+    assert "light digits on dark" in str(train("number", "--data", data, "--epochs", "1"))
 
 
 def test_of_two_networks_the_one_that_reads_more_reads_pages(

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from common.batches import predict
 from common.classifiers import load_classifiers
 from common.mnist import mnist
+from common.reading import set_upright
 from mnist.predict import main
 from tests.conftest import Finished, figures, run_script
 from tests.pages import page, varied
@@ -162,6 +163,12 @@ def test_pages_as_people_photograph_them(kind: str, least: int, read: Read, tmp_
     assert right >= least and sum(map(str.isdigit, found)) <= right + 4
     assert lines[-1] == f"{len(found)} digits, {found.count('?')} unsure"
     assert ("turned by" in lines[0]) or kind != "turned"
+
+
+@pytest.mark.parametrize("number", [227, 233])
+def test_a_page_upside_down_that_reads_nearly_as_well(number: int, tmp_path: Path) -> None:
+    made, published = varied("turned", number), load_classifiers(tmp_path, torch.device("cpu"))
+    assert set_upright(published, np.asarray(made.picture.convert("RGBA")))[2] == -180
 
 
 def test_signs_are_no_digits(read: Read, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from common.classifiers import load_classifiers
 from common.mnist import mnist
 from mnist import cgan, gan
 from mnist.sample import main, write_pictures
-from tests.conftest import Capsys, Patch, copy, run_script
+from tests.conftest import Capsys, Finished, Patch, copy, run_script
+from tests.test_predict import change
 
 
 @pytest.fixture
@@ -81,6 +83,18 @@ def test_a_gan_without_classes(out: Path) -> None:
     assert len(list((out / "new").iterdir())) == 30  # and no labels: they are not known
 
 
+def test_digits_are_those_of_the_data_that_trained_the_network(
+    finished: Finished, tmp_path: Path
+) -> None:
+    """With the labels 1 to 10, for instance, class 7 has the digit 8."""
+    shutil.copytree(finished("cgan"), tmp_path, dirs_exist_ok=True)
+    plain = sample(tmp_path, "8", "--seed", "1")
+    change(tmp_path / "cgan.json", "header", classes=[str(i) for i in range(1, 11)])
+    assert np.array_equal(sample(tmp_path, "9", "--seed", "1"), plain)
+    with pytest.raises(SystemExit, match=r"cgan\.pt was trained on .*: it draws no 0"):
+        sample(tmp_path, "90")
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -92,7 +106,7 @@ def test_a_gan_without_classes(out: Path) -> None:
     ],
 )
 def test_what_cannot_be_drawn(flags: list[str], told: str, out: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr("common.record.PUBLISHED", out)  # nothing is published
+    monkeypatch.setattr("common.weights.PUBLISHED", out)  # nothing is published
     (out / "cgan.pt").unlink()
     with pytest.raises(SystemExit, match=rf"^{told}.*$"):
         sample(out, *flags)
@@ -110,9 +124,15 @@ def test_scores_of_a_folder(trained_conv: Path, tmp_path: Path, capsys: Capsys) 
     main(flags)
     found = re.search(r"digit as asked: ([\d.]+)%", capsys.readouterr().out)
     assert found and float(found[1]) > 90
-    Image.new("L", (28, 29)).save(folder / "other.png")
-    with pytest.raises(SystemExit, match=r"^sample: \S+other\.png: only .*$"):
-        main(flags)
+    for path in list(folder.glob("*1.png")):
+        path.rename(path.with_suffix(".PNG"))
+    (folder / "labels.csv").unlink()
+    main(flags)
+    assert "new: 300 pictures" in capsys.readouterr().out
+    for side, mode in ((29, "L"), (28, "I;16")):
+        Image.new(mode, (28, side)).save(folder / "other.png")
+        with pytest.raises(SystemExit, match=r"^sample: \S+other\.png: .*$"):
+            main(flags)
 
 
 def test_published_networks_where_there_are_none(
@@ -121,7 +141,7 @@ def test_published_networks_where_there_are_none(
     copy(trained_conv, out / "conv", "seed-0")
     (out / "cgan").mkdir()
     (out / "cgan.pt").rename(out / "cgan/seed-0.pt")
-    for module in ("common.record", "common.classifiers"):
+    for module in ("common.weights", "common.classifiers"):
         monkeypatch.setattr(f"{module}.PUBLISHED", out)
     assert sample(out / "new", "2026").shape == (1, 4, 28, 28)
     assert "cgan/seed-0.pt is used\n" in capsys.readouterr().err

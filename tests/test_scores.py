@@ -56,6 +56,12 @@ def test_scores_of_real_digits(trained_conv: Path) -> None:
     eights = judge.rate(x_train[y_train == 8])
     assert eights["rarest"] == 0 and eights["distance"] > 5
     assert "asked" not in eights and judge.rate(x_train[1:2])["rarest"] == 0  # of one zero
+    # Without eights in the data, none is expected.
+    train, tested = x_train[y_train != 8], y_test != 8
+    judge = scores.Judge(run, ConvNet, train, x_test[tested], y_test[tested])
+    without = judge.rate(train, torch.where(y_train == 8, 8, y_train)[y_train != 8])
+    assert without["rarest"] > 5
+    assert judge.rate(x_train, y_train)["asked"] == pytest.approx(without["asked"])
 
 
 def test_a_judge_scores_each_epoch_and_changes_nothing(

@@ -57,19 +57,20 @@ def test_means_and_interval_of_the_difference(study: tuple[Path, list[str]]) -> 
     Image.open(out / "trials.png").verify()
 
 
-def test_vaes_are_compared_by_their_bound(
-    finished: Finished, few_digits: Path, tmp_path: Path
+@pytest.mark.parametrize(("name", "key"), [("vae", "bound"), ("number", "read")])
+def test_runs_are_compared_by_their_figure(
+    name: str, key: str, finished: Finished, few_digits: Path, tmp_path: Path
 ) -> None:
-    words = ["vae", "--data", str(few_digits), *conftest.SHORT["vae"]]
+    words = [name, "--data", str(few_digits), *conftest.SHORT[name]]
     folder = tmp_path / trials.folder_name(words) / "seed-0"
-    shutil.copytree(finished("vae"), folder)
-    run = figures(folder, "vae")
-    command = ["python", "mnist/vae.py", *words[1:], "--seed", "0", "--out", "x"]
+    shutil.copytree(finished(name), folder)
+    run = figures(folder, name)
+    command = ["python", f"mnist/{name}.py", *words[1:], "--seed", "0", "--out", "x"]
     run["header"]["command"] = shlex.join(command)
-    (folder / "vae.json").write_text(json.dumps(run))
+    (folder / f"{name}.json").write_text(json.dumps(run))
     trials.main([shlex.join(words), "--seeds", "1", "--out", str(tmp_path)])
     saved = json.loads((tmp_path / "trials.json").read_bytes())
-    assert saved == {"bound": {shlex.join(words): [run["final"]["bound"]]}}
+    assert saved == {key: {shlex.join(words): [run["final"][key]]}}
 
 
 @pytest.mark.parametrize(("right", "told"), [("98.1", False), ("98.2", True)])
