@@ -67,8 +67,8 @@ def class_numbers(weights: Path, digits: str) -> list[int]:
 def check_data(weights: Path, header: Mapping[str, Any], evaluate: bool) -> None:
     """Compare the data in a header with those of the run that trained weights, by its figures.
 
-    Print a line on stderr if the background of the images differs. With `evaluate`, raise
-    InputError if the classes do: the logits are in the order of these.
+    Print a line on stderr if the background or the range of the images differs. With `evaluate`,
+    raise InputError if the classes do: the logits are in the order of these.
     """
     try:
         theirs = read_figures(weights.with_suffix(".json")).header
@@ -83,3 +83,16 @@ def check_data(weights: Path, header: Mapping[str, Any], evaluate: bool) -> None
         text = f"these images are {forms[0]}, those that trained {shown(weights)} {forms[1]}"
         hint = "" if dark else "; --ink brings pictures to MNIST's form"
         print(f"warning: {text}{hint}", file=sys.stderr)
+    # What the network gets: uint8 becomes -1 to 1, floats are as they are.
+    low, high = _range(header["data"])
+    least, most = _range(theirs.get("data") or header["data"])
+    if max(abs(low - least), abs(high - most)) > 0.4 * (most - least):
+        text = f"the network gets {low:g} to {high:g} of these images, in training {least:g} to"
+        print(f"warning: {text} {most:g}: scale them as those were", file=sys.stderr)
+
+
+def _range(data: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the range of what a network gets of images, by what a header says of them."""
+    if data.get("dtype", "uint8") == "uint8" or "low" not in data:
+        return -1, 1
+    return data["low"], data["high"]

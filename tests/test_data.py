@@ -167,6 +167,10 @@ def test_the_weights_of_light_digits_and_dark_ones(tmp_path: Path, capsys: Capsy
     train(tmp_path / "dark", tmp_path / "b", *weights)
     [line] = capsys.readouterr().err.splitlines()
     assert "dark on light" in line and "--ink" in line
+    x, y = data[0] / 255, data[1]
+    train(write_npz(tmp_path / "d.npz", x, y, x, y), tmp_path / "d", *weights)
+    [line] = capsys.readouterr().err.splitlines()
+    assert "gets 0 to 1 of these images, in training -1 to 1" in line
     log = train(tmp_path / "dark", tmp_path / "c", *weights, "--ink")
     [line] = capsys.readouterr().err.splitlines()
     assert "left out" in line and "blank.png" in line
@@ -244,7 +248,7 @@ def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(
         load(tmp_path, (1, 28, 28), 10)
 
 
-@pytest.mark.parametrize("titles", ["", "label,pixel0,pixel1\n"])
+@pytest.mark.parametrize("titles", ["", "label,pixel0\n", ",".join(map(str, range(785))) + "\n"])
 @pytest.mark.parametrize("test", ["labels", "no labels", "no test part"])
 def test_csv(tmp_path: Path, titles: str, test: str, capsys: Capsys) -> None:
     x, y, x_test, y_test = small()

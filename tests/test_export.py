@@ -71,10 +71,12 @@ def test_what_cannot_be_exported_is_a_line_and_writes_nothing(
 ) -> None:
     copy(finished("logit") / "logit.pt", tmp_path)
     run = figures(tmp_path, "logit")
-    run["final"]["accuracy"] = 1  # as of other images
-    (tmp_path / "logit.json").write_text(json.dumps(run))
-    with pytest.raises(SystemExit, match=r"^export: logit was tested on other images.*$"):
-        export.main(["logit", "--out", str(tmp_path), "--data", str(few_digits)])
+    right, own = run["final"]["accuracy"], run["header"]["data"]["hash"]
+    for accuracy, data in ((1, own), (right, "0")):  # as of other images
+        run["final"]["accuracy"], run["header"]["data"]["hash"] = accuracy, data
+        (tmp_path / "logit.json").write_text(json.dumps(run))
+        with pytest.raises(SystemExit, match=r"^export: logit was tested on other images.*$"):
+            export.main(["logit", "--out", str(tmp_path), "--data", str(few_digits)])
     assert not list(tmp_path.glob("*.onnx"))
 
     code = "import runpy, sys; sys.modules['onnxruntime'] = None; runpy.run_path('mnist/export.py')"
