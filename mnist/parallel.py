@@ -4,6 +4,7 @@ torchrun --nproc-per-node 2 mnist/parallel.py                      # two process
 torchrun --nproc-per-node 2 --max-restarts 3 mnist/parallel.py     # goes on if one is killed
 python mnist/parallel.py --epochs 1                                # one process
 
+Test accuracy after 10 epochs: 99.60 % (2 processes, 2 seeds, mnist/results/parallel).
 On CPUs the processes exchange their gradients by gloo, on GPUs by nccl, one process a GPU.
 Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel Training",
 https://arxiv.org/abs/2006.15704

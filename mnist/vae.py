@@ -1,8 +1,9 @@
 """A variational autoencoder: an encoder turns a digit into a few numbers, a decoder draws it again.
 
-python mnist/vae.py                       # 40 epochs: 84.53 nats an image, mnist/results/vae
+python mnist/vae.py                       # 40 epochs
 python mnist/sample.py --network vae --count 20
 
+The bound is 84.53 and 84.39 nats an image, in float32 and bfloat16 (1 seed each, mnist/results/vae).
 Kingma and Welling 2014, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114
 Burda et al. 2016, "Importance Weighted Autoencoders", https://arxiv.org/abs/1509.00519
 """
