@@ -182,7 +182,8 @@ def test_vae_shows_digits_their_reconstructions_and_a_walk(
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
     torch.save(model.state_dict(), tmp_path / "mine.pt")
-    train("vae", "--evaluate", "--weights", tmp_path / "mine.pt", "--limit", "30")
+    flags = ["--evaluate", "--limit", "30", "--precision", "float32"]
+    train("vae", *flags, "--weights", tmp_path / "mine.pt")
     torch.manual_seed(0)
     torch.randn(10_000, 40)
     images = scaled(torch.from_numpy(mnist(few_digits)["X"][:30, None]))
