@@ -64,10 +64,7 @@ class Trial(NamedTuple):
         return self.path.exists() and read_figures(self.path).final is not None
 
     def check(self, mixed: bool) -> None:
-        """Raise InputError if the folder has the run of another command.
-
-        Or, unless mixed, of another version of the script, on other data or from other weights.
-        """
+        """Raise InputError if the run here is of another command or, unless mixed, out of date."""
         if not self.path.exists():
             return
         header, place = read_figures(self.path).header, shown(self.folder.parent)
