@@ -87,8 +87,8 @@ def upright(
             raise ValueError(f"it has more than {most_pixels / 1e6:.0f} million pixels")
         if side:
             picture.draft(None, (side, side))
-        if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:  # a scan
-            raise ValueError("it has several pages: save each as a picture of its own")
+        if picture.format in ("TIFF", "GIF") and getattr(picture, "n_frames", 1) > 1:
+            raise ValueError("it holds several pictures: save each in a file of its own")
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode[0] in "IF":  # 16 bits or more, of which convert() would lose the most

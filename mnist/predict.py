@@ -31,6 +31,7 @@ from common.imagefiles import is_picture
 from common.pictures import read_picture
 from common.reading import Answer, read, set_upright
 from common.record import Record
+from common.sheet import only_sheet
 
 
 def described(digit: Answer) -> list[str]:
@@ -139,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
             print(*("".join(digit.answer for digit in line) for line in page), sep="\n")
             drawn += 1
             record = Record(f"predict{-drawn if drawn > 1 else ''}", flags.out)
-            record.save_picture(".png", marked(rgba, page))
+            record.save_picture(".png", marked(only_sheet(rgba), page))
             print(f"boxes and answers: {shown(record.path('.png'))}")
             read_as = [digit.answer for line in page for digit in line]
             print(f"{len(read_as)} digits, {read_as.count('?')} unsure")

@@ -92,11 +92,12 @@ def test_a_damaged_picture_is_one_line(kept: int, tmp_path: Path) -> None:
         read_picture(path)
 
 
-def test_a_scan_of_two_pages_is_not_read_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["tif", "gif"])
+def test_a_scan_of_two_pages_is_not_read_as_one(ending: str, tmp_path: Path) -> None:
     pages = [enlarged(image) for image in IMAGES[:2]]
-    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(InputError, match="several pages"):
-        read_picture(tmp_path / "scan.tif")
+    pages[0].save(tmp_path / f"scan.{ending}", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match="several pictures"):
+        read_picture(tmp_path / f"scan.{ending}")
 
 
 PAGES = {
