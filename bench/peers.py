@@ -4,7 +4,8 @@ python bench/peers.py keras --epochs 2 --limit 5000
 
 jax needs `pip install jax flax optax`, keras needs `pip install tensorflow-cpu`. compile is torch's
 own `torch.compile`, which needs a C++ compiler. Each is written as its documentation shows it, in
-float32; batches, loss and optimizer are conv's.
+float32; batches and optimizer are conv's. keras and jax have a constant learning rate, and labels
+that are not smoothed.
 """
 
 import json

@@ -23,5 +23,6 @@ def distorted(images: Tensor, most: float = 0.15) -> Tensor:
     """
     change = 2 * most * torch.rand(len(images), 2, 3, device=images.device) - most
     matrix = torch.eye(2, 3, device=images.device) + change
-    grid = affine_grid(matrix, list(images.shape), align_corners=False)
-    return grid_sample(images, grid, padding_mode="border", align_corners=False)
+    with torch.autocast(images.device.type, enabled=False):  # of 8 bits, places are not exact
+        grid = affine_grid(matrix, list(images.shape), align_corners=False)
+        return grid_sample(images, grid, padding_mode="border", align_corners=False)

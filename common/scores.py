@@ -67,7 +67,7 @@ class Judge:
         data = run.header["data"]
         if data["hash"] != MNIST_HASH or not path.exists():
             path = run.out / "conv.pt"
-        self._run, self._layers = run, list[nn.Module]()
+        self._run, self._layers, self._most = run, list[nn.Module](), len(x_train)
         self._classes = y_test.unique().cpu()  # others are unused: no image is read as one of them
         try:
             if data["dtype"] != "uint8" and max(-data["low"], data["high"]) > 1.01:
@@ -108,10 +108,14 @@ class Judge:
         """Return the scores of images, (n, c, h, w) uint8, by name.
 
         "asked": percentage read as the digit asked for, if these are given, (n,) int64.
-        "distance": Fréchet distance from the test images, as a multiple of the training images'.
+        "distance": Fréchet distance from the test images, as a multiple of the training images'. It
+        is larger for fewer images: of more than were used of these, as many are taken at random.
         "rarest": percentage of the digit that is read least often.
         """
         features, logits = self._look(images)
+        if len(features) > self._most:
+            order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
+            features = features[order[: self._most]]
         scores = {}
         if asked is not None:
             known = torch.isin(asked.cpu(), self._classes)

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(FastNet())
+        # OneCycleLR sets the first beta: 0.95, 0.85 at the highest learning rate, 0.95.
         betas = (0.9, 0.9)  # in 150 steps, AdamW has to forget the first gradients soon
         optimizer = torch.optim.AdamW(
             model.parameters(), flags.lr, betas, weight_decay=0.05, fused=True

@@ -7,7 +7,7 @@ python mnist/gan.py                  # 20 epochs, an hour on 1 core
 python mnist/gan.py --epochs 4       # a first look
 
 After 20 epochs, the Frechet distance of its digits from the test images is 1.30 times that of
-training images, measured with conv's features (2 seeds, mnist/results/gan).
+the first 10,000 training images, measured with conv's features (2 seeds, mnist/results/gan).
 Goodfellow et al. 2014, "Generative Adversarial Networks", https://arxiv.org/abs/1406.2661; Radford
 et al. 2015 for the convolutions, https://arxiv.org/abs/1511.06434
 """

@@ -141,3 +141,8 @@ def test_distorted_moves_turns_scales_and_slants() -> None:
     assert 5.1 < height.min() < 5.6 and 6.6 < height.max() < 9.3  # a slanted one is higher
     grey = torch.full((3, 1, 28, 28), 0.5)  # what comes in at the edges is like them
     torch.testing.assert_close(distorted(grey), grey)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):  # places are exact in it, too
+        again = distorted(images)
+    torch.manual_seed(0)
+    assert torch.equal(again, distorted(images))

@@ -56,6 +56,9 @@ def test_scores_of_real_digits(trained_conv: Path) -> None:
     eights = judge.rate(x_train[y_train == 8])
     assert eights["rarest"] == 0 and eights["distance"] > 5
     assert "asked" not in eights and judge.rate(x_train[1:2])["rarest"] == 0  # of one zero
+    # Of fewer training images, digits would seem to be nearer only because they are more.
+    few = scores.Judge(run, ConvNet, x_train[:500], x_test, y_test)
+    assert few.rate(x_train)["distance"] > 0.8
     # Without eights in the data, none is expected.
     train, tested = x_train[y_train != 8], y_test != 8
     judge = scores.Judge(run, ConvNet, train, x_test[tested], y_test[tested])
