@@ -1,6 +1,6 @@
 """How predict.py reads pages as people photograph them, kind by kind.
 
-python bench/pages.py --out mnist/out          # with the classifiers there: conv of ten epochs
+python bench/pages.py --out mnist/out          # with the classifiers there, or published ones
 python bench/pages.py cells signs --pages 5    # some kinds, fewer pages
 
 tests/pages.py makes the pages of test images. Right and unsure are shares of the digits. Whole is

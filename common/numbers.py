@@ -25,7 +25,7 @@ def make_numbers(images: Tensor, labels: Tensor, most: int, width: int) -> tuple
 
     Of images (n, 1, 28, 28) from -1 to 1 and labels (n,) are made (n, 1, 28, width) from -1 to 1,
     (n, most) and (n,). A number has 1 to `most` digits, which are distorted and written with
-    another pen. They touch, overlap, or are joined by a stroke.
+    another pen. Most touch, overlap, or are joined by a stroke.
     """
     count, device = len(images), images.device
     index = torch.randint(count, (count, most), device=device)

@@ -1,6 +1,6 @@
 """A compact convolutional transformer: convolutions make tokens, attention relates them.
 
-python mnist/cct.py                  # 20 epochs, about 20 minutes on 2 cores
+python mnist/cct.py                  # 20 epochs, 42 minutes on 1 core
 python mnist/cct.py --epochs 2       # a first look
 
 Test accuracy: 99.67 % after 20 epochs (3 seeds), 99.53 % after 2 (seed 0), mnist/results/cct.

@@ -1,6 +1,6 @@
 """Export trained networks to ONNX, a format that C++, browsers, phones and other programs read.
 
-python mnist/export.py conv --int8    # mnist/out/conv.onnx; conv.int8.onnx has weights of 8 bits
+python mnist/export.py conv --int8    # mnist/out/conv.onnx; conv.int8.onnx: most weights in 8 bits
 """
 
 import json

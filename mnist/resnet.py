@@ -3,7 +3,8 @@
 python mnist/resnet.py               # 20 epochs
 python mnist/resnet.py --epochs 2    # a first look
 
-Test accuracy: 99.70 ± 0.06 % after 20 epochs (2 seeds). https://arxiv.org/abs/1512.03385
+Test accuracy: 99.70 ± 0.06 % after 20 epochs (2 seeds, mnist/results/resnet).
+https://arxiv.org/abs/1512.03385
 """
 
 import sys
