@@ -1,6 +1,7 @@
 """Errors that the user can mend, as one clear line and an exit status."""
 
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ def clear_errors(program: str, go_on: str = "") -> Iterator[None]:
     130. Other errors keep their traceback. The program's name begins the line; `go_on` says how to
     continue after Ctrl-C. What the output's encoding lacks is printed as a backslash and its code.
     """
+    if sys.stderr is None:  # closed, or pythonw's: tqdm needs one
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

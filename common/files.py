@@ -7,7 +7,7 @@ import platform
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,7 +32,8 @@ def write_whole(path: Path, content: bytes) -> None:
         error.filename = str(path)  # not the temporary name, or none
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a file system that cannot be written
+            temporary.unlink(missing_ok=True)
 
 
 def replace(source: Path, target: Path) -> None:

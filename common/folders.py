@@ -120,7 +120,10 @@ def _paths(folder: Path, notes: list[str]) -> list[Array]:
 
     A note says if there are folders in these, except those of a test part.
     """
+    outs = {file.parent for file in folder.glob("*/.*.process")}  # of --out: runs' pictures
+    notes += [f"{out}, which has files of runs, is not used" for out in sorted(outs)]
     some = [x for x in folder.glob("[!.]*/[!.]*") if not x.parent.match(UNLABELLED)]
+    some = [x for x in some if x.parent not in outs]
     found = sorted(x.parts[-2:] for x in some if is_picture(x))
     other = [x for x in some if not is_picture(x) and x.parent.name.lower() not in TEST]
     deeper = [x for x in other if x.is_dir() and any(map(is_picture, x.iterdir()))]

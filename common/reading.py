@@ -173,7 +173,7 @@ def answer(
     for weight, one, row in zip(weights.tolist(), classifiers, rows, strict=True):
         shares = sorted(zip(one.classes, row, strict=True), key=lambda pair: -pair[1])
         networks.append((one.name, shares[:3]))
-        for name, share in shares:
+        for name, share in dict(shares[::-1]).items():  # of the unused classes, the likeliest
             mean[name] = mean.get(name, 0) + weight * share
     likeliest, share = max(mean.items(), key=lambda pair: pair[1])
     sure = share >= weights @ [one.unsure for one in classifiers]

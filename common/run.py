@@ -74,7 +74,7 @@ class Run(Record):
         command = shlex.join([*program(), shown(script), *given])
         again = [*program(), from_here(script), *given, "--resume"]
         self._go_on = f"; to continue: {shlex.join(again)}"
-        given_file = flags.weights and flags.weights.is_file()
+        start = flags.weights or (self._trained if flags.evaluate else None)
         self.header |= {
             "script": shown(script),
             "script hash": script_hash(script),
@@ -86,7 +86,7 @@ class Run(Record):
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "weights": flags.weights and shown(flags.weights),
-            "weights hash": file_hash(flags.weights) if given_file else None,
+            "weights hash": file_hash(start) if start and start.is_file() else None,
             **{name: vars(flags)[name] for name in ("epochs", "batch_size", "lr", "seed")},
         }
 
@@ -242,6 +242,7 @@ class Run(Record):
         names = ("script hash", "python", "torch")
         if changed := [name.split()[0] for name in names if now[name] != start.get(name)]:
             text = f"changed since epoch {len(self.figures)}: {', '.join(changed)}"
+            text += "; the settings of optimizer and schedule are those of the checkpoint"
             print(f"{self.name}: {text}", file=sys.stderr)
             self.log(text)
         return len(self.figures) + 1

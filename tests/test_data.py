@@ -1,6 +1,7 @@
 """Anybody's data: each form that people have it in, read by a script; what does not fit."""
 
 import io
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -220,6 +221,13 @@ def test_a_test_part_beside_the_classes(tmp_path: Path) -> None:
         file.rename(tmp_path / "d/test" / file.name)
     with pytest.raises(InputError, match="in no folder of a class"):
         load(tmp_path / "d")
+
+
+def test_the_folder_of_runs_is_no_class(tmp_path: Path) -> None:
+    write_pictures(tmp_path, small(), "0123456789")
+    folder = tmp_path / "train"
+    hashes = [re.findall("hash .*", train(folder, folder / "out")) for _ in range(2)]
+    assert hashes[0] == hashes[1] and (folder / "out/logit.png").exists()
 
 
 def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(

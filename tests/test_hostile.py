@@ -160,6 +160,14 @@ def test_what_an_encoding_lacks_is_printed_as_codes(
     assert r"\u0446\u0438\u0444\u0440\u044b" in output.read()
 
 
+def test_a_program_whose_errors_nobody_reads(
+    train: Train, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as in `program 2>&-`
+    assert train("logit", "--limit", "60", "--epochs", "1") is None
+    assert (tmp_path / "logit.pt").exists()
+
+
 def mutated(content: bytes, chance: random.Random) -> bytes:
     """Return a file's content, cut, or with other, fewer or more bytes in one or two places."""
     data = bytearray(content)

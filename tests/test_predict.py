@@ -103,6 +103,16 @@ def test_of_one_digit_each_classifier_says_what_is_likeliest(
     assert read(tmp_path / "seven.png")[-1].startswith("  verdict ?")
 
 
+def test_classes_that_the_data_lacks_are_not_added_up(
+    read: Read, out: Path, tmp_path: Path
+) -> None:
+    names = ["unused"] * 10
+    names[7] = "seven"
+    change(out / "conv.json", "header", classes=names)
+    change(out / "conv.json", "final", temperature=50.0, unsure=1.0)  # all are nearly as likely
+    assert float(read(save_digit(0, tmp_path / "7.png"))[-1].split()[-1].rstrip("%")) < 50
+
+
 @pytest.mark.parametrize("name", ["", "*.png"])
 def test_a_folder_and_a_pattern_mean_their_pictures(
     name: str, read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]

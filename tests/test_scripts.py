@@ -174,6 +174,9 @@ def test_evaluation_repeats_the_figures_and_leaves_the_run_as_it_was(
     ours, theirs = (figures(out, x)["final"] for x in (f"{name}-evaluated", name))
     compared = ("accuracy", "misread", "temperature", "unsure") if name in FORMS else ()
     assert all(ours[key] == theirs[key] for key in compared)
+    if name in FORMS:
+        header = figures(out, f"{name}-evaluated")["header"]
+        assert header["weights hash"] == theirs["weights"]
     with Image.open(out / f"{name}-evaluated.png") as image:
         assert len(np.unique(np.asarray(image))) > 10
     for key in files_in(out).keys() - before.keys():
