@@ -89,8 +89,8 @@ def main(argv: list[str] | None = None) -> None:
                 with run.autocast:
                     logits = model(images)  # n x 32 x 11
                 shares = logits.float().log_softmax(2).transpose(0, 1)
-                columns = torch.full_like(lengths, len(shares))
-                loss = ctc_loss(shares, digits, columns, lengths, blank=10, zero_infinity=True)
+                columns, none = torch.full_like(lengths, len(shares)), shares.shape[2] - 1
+                loss = ctc_loss(shares, digits, columns, lengths, none, zero_infinity=True)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
