@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--first", type=int, default=84, metavar="N", help="number of the first page (default: 84)")
     add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="has the classifiers")
     flags = parser.parse_args(argv)
+    if unknown := ", ".join(kind for kind in flags.kinds if kind not in KINDS):
+        parser.error(f"no kind {unknown}; there are {', '.join(KINDS)}")
     print("| kind | digits | right | whole | unsure | wrong | CPU s a page |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     total = np.zeros(7)

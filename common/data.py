@@ -92,8 +92,9 @@ def load(
         digest.update(array.data)
     parts = _cut(parts, limit, validate)
     folder = place if place.is_dir() else place.parent
-    places = () if kind == "arrays" else (UNLABELLED, f"[Tt]rain*/{UNLABELLED}")
-    inside = [x for pattern in places for x in folder.glob(f"{pattern}/**/[!.]*")]
+    # Beside the files, which may be below the folder, or in the training part.
+    above = {"arrays": (), "IDX files": ("", "*/", "*/*/")}.get(kind, ("", "[Tt]rain*/"))
+    inside = [x for start in above for x in folder.glob(f"{start}{UNLABELLED}/**/[!.]*")]
     if more := sorted(filter(is_picture, inside)):
         sizes = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in more]
         digest.update(repr(sizes).encode())
@@ -166,8 +167,9 @@ def _numbered(
     if y.dtype.kind != "U" and values[0] >= 0 and values[-1] < classes:
         names, numbers = tuple(map(str, range(classes))), y
     train, test = np.split(numbers.astype(np.int64), [len(labels[0])])
-    for part, others, own in (("training", test, train), ("test", train, test)):
-        if lacked := ", ".join(names[number] for number in np.setdiff1d(others, own)):
+    used = [number for number, name in enumerate(names) if name != "unused"]
+    for part, own in (("training", train), ("test", test)):
+        if lacked := ", ".join(names[number] for number in np.setdiff1d(used, own)):
             print(f"warning: {place}: no {part} image of {lacked}", file=sys.stderr)
     return names, [train, test]
 

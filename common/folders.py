@@ -176,11 +176,12 @@ def _find_csv(path: Path, shape: Shape | None) -> Found | None:
 def _read_csv(path: Path, shape: Shape | None) -> tuple[Array, Array]:
     """Return images, (n, h, w) uint8 or float32, and labels, (n,) int64 or, if missing, (0,)."""
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8-sig") as file:  # Excel writes a byte order mark
             cells = file.readline().strip(" \n").replace('"', "").split(",")
         # 0,1,2 and so on are pandas's titles of an array.
         titles = int(cells[0][:1].isalpha() or cells == [*map(str, range(len(cells)))])
-        table_of = partial(np.loadtxt, path, delimiter=",", skiprows=titles, quotechar='"', ndmin=2)
+        given = {"delimiter": ",", "quotechar": '"', "ndmin": 2, "encoding": "utf-8-sig"}
+        table_of = partial(np.loadtxt, path, skiprows=titles, **given)
         try:
             table = table_of(dtype=np.uint8)
         except ValueError:  # floats, or labels above 255

@@ -113,18 +113,20 @@ class Judge:
         "rarest": percentage of the digit that is read least often.
         """
         features, logits = self._look(images)
+        if asked is not None:  # what was asked for of unused classes does not count
+            known = torch.isin(asked.cpu(), self._classes)
+            features, logits, asked = features[known], logits[known], asked.cpu()[known]
         if len(features) > self._most:
             order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
             features = features[order[: self._most]]
         scores = {}
         if asked is not None:
-            known = torch.isin(asked.cpu(), self._classes)
-            scores["asked"] = accuracy(logits[known], asked.cpu()[known])
+            scores["asked"] = accuracy(logits, asked)
         counts = logits.argmax(1).bincount(minlength=logits.shape[1])[self._classes]
         return {
             **scores,
             "distance": frechet_distance(moments(features), self._real) / self.unit,
-            "rarest": 100 * counts.min().item() / len(images),
+            "rarest": 100 * counts.min().item() / len(logits),
         }
 
     def log_scores(self, generator: nn.Module, *inputs: Tensor) -> dict[str, float]:

@@ -71,8 +71,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{epoch:3}.  last loss: {loss:8.6f}  test accuracy: {percent:5.2f}%", flush=True)
     for digit in range(10):
         print(f"{digit}|", *answers[(y_test == digit) & (answers != digit)].sort().values.tolist())
-    # Each run has its own file: none is replaced.
-    path = out / time.strftime(f"plain-%Y-%m-%d-%H%M%S-seed-{flags.seed}.pt")
+    # Each run has its own file, named after the script: none is replaced.
+    path = out / time.strftime(f"{Path(__file__).stem}-%Y-%m-%d-%H%M%S-seed-{flags.seed}.pt")
     torch.save(model.state_dict(), path)
     print(f"weights: {path}")
 

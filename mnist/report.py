@@ -26,6 +26,7 @@ if not any(Path(folder, "common/run.py").exists() for folder in sys.path[:2]):
 from common.errors import InputError, clear_errors
 from common.files import write_whole
 from common.flags import ROOT, script_parser, shown
+from common.mnist import MNIST_HASH
 from common.record import read_figures
 
 RESULTS = ROOT / "mnist/results"
@@ -86,15 +87,18 @@ class Entry(NamedTuple):
         """Return the figures that the run ended with, or has so far, by title."""
         known = {**(self.epochs or [{}])[-1], **(self.final or {})}
         found = {
-            title: form.format(known[name], self.header["tested"])
-            for name, (title, form) in FIGURES.items()
+            self.title(name): form.format(known[name], self.header["tested"])
+            for name, (_, form) in FIGURES.items()
             if name in known
         }
         if self.final and self.final["seconds"]:  # an evaluation has none
             found["seconds"] = f"{self.final['seconds']:,.0f}"
-        if self.header["test set"] != "test images":
-            found = {title.replace("test ", "held-out "): text for title, text in found.items()}
         return found
+
+    def title(self, name: str) -> str:
+        """Return a figure's title, which says what was tested on."""
+        held_out = self.header["test set"] != "test images"
+        return FIGURES[name][0].replace("test ", "held-out " if held_out else "test ")
 
 
 def read_runs(folder: Path, pattern: str) -> list[Entry]:
@@ -116,7 +120,7 @@ def curve(name: str, run: Entry, other: Entry | None, prefix: str) -> tuple[str,
 
     All names in the SVG begin with the prefix: they must be unique on the page.
     """
-    title, form = FIGURES[name]
+    title, form = run.title(name), FIGURES[name][1]
     with mpl.rc_context(STYLE):
         drawing = Figure(figsize=(4.2, 2.4), layout="constrained")
         ax = drawing.subplots()
@@ -163,6 +167,8 @@ def section(number: int, run: Entry, published: list[Entry]) -> dict[str, Any]:
         "curves": [curve(name, run, nearest, f"run-{number}-") for name in drawn],
         "pictures": pictures,
         "nearest": nearest,
+        # Published runs are on MNIST.
+        "other_data": (run.header.get("data") or {}).get("hash", MNIST_HASH) != MNIST_HASH,
         "published": sorted(alike, key=lambda one: (one.header["epochs"], one.name)),
         "log": log.read_text(encoding="utf-8", errors="replace") if log.exists() else "",
     }

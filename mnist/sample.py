@@ -101,11 +101,11 @@ def score(folder: Path, out: Path, device: torch.device) -> str:
     if not images:
         raise InputError(f"{folder}: there is no PNG file")
     names = {path.name: path.name for path in paths if re.match("[0-9](?![0-9])", path.name)}
-    if (folder / "labels.csv").exists():
-        rows = (folder / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
+    if (labels := folder / "labels.csv").exists():
+        rows = labels.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
         names = dict(row.split(",") for row in rows if re.fullmatch("[^,]+,[0-9]", row))
     asked = [int(names[path.name][0]) for path in paths if path.name in names]
-    if len(asked) not in (0, len(paths)):
+    if len(asked) != len(paths) and (asked or labels.exists()):
         raise InputError(f"{folder}: only {len(asked)} of {len(paths)} pictures say what was asked")
     flags = ["--out", str(out), "--device", str(device)]
     run = Run(parse_flags(flags, __file__, None, epochs=1, batch_size=1, lr=1))

@@ -256,7 +256,9 @@ def test_what_is_no_picture_is_passed_over_and_what_is_damaged_named(
         load(tmp_path, (1, 28, 28), 10)
 
 
-@pytest.mark.parametrize("titles", ["", "label,pixel0\n", ",".join(map(str, range(785))) + "\n"])
+@pytest.mark.parametrize(
+    "titles", ["", "label,pixel0\n", "\ufefflabel,pixel0\n", ",".join(map(str, range(785))) + "\n"]
+)
 @pytest.mark.parametrize("test", ["labels", "no labels", "no test part"])
 def test_csv(tmp_path: Path, titles: str, test: str, capsys: Capsys) -> None:
     x, y, x_test, y_test = small()
@@ -265,7 +267,7 @@ def test_csv(tmp_path: Path, titles: str, test: str, capsys: Capsys) -> None:
         table = table[:, 1:] if test == "no labels" and "test" in name else table
         if "train" in name or test != "no test part":
             text = "".join(",".join(map(str, row)) + "\n" for row in table.tolist())
-            (tmp_path / name).write_text(titles + text)
+            (tmp_path / name).write_text(titles + text, encoding="utf-8")
     (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
     for path in (tmp_path, tmp_path / "mnist_train.csv"):
         if test == "labels":
@@ -355,6 +357,11 @@ def test_what_may_mislead(tmp_path: Path, data: Arrays, text: str, capsys: Capsy
     train(tmp_path / "d.npz", tmp_path / "out")
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: ") and text in line
+
+
+def test_digits_that_no_image_shows(tmp_path: Path, capsys: Capsys) -> None:
+    load(write_npz(tmp_path / "d.npz", *small(3, first=4)), (1, 28, 28), 10)
+    assert "no training image of 0, 1, 2, 3, 7, 8, 9" in capsys.readouterr().err
 
 
 def test_two_names_of_one_number(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.conftest import ROOT, SHORT, files_in, run_python
 
 
 def test_plain_alone_trains_in_an_empty_folder(few_digits: Path, tmp_path: Path) -> None:
-    script = tmp_path / "plain.py"
+    script = tmp_path / "mine.py"
     shutil.copy(ROOT / "mnist/plain.py", script)
     (line,) = run_python(script).stderr.splitlines()
     assert f"{tmp_path}/data/train-images-idx3-ubyte.gz" in line
@@ -24,7 +24,8 @@ def test_plain_alone_trains_in_an_empty_folder(few_digits: Path, tmp_path: Path)
     (weights,) = (tmp_path / "out").iterdir()
     assert lines[16:] == [f"weights: {weights}"]
     ConvNet().load_state_dict(torch.load(weights))
-    assert weights.stem.endswith("-seed-0")  # of several runs at once, each has its own file
+    # Of several runs and copies at once, each has its own file.
+    assert weights.stem.startswith("mine-") and weights.stem.endswith("-seed-0")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from PIL import Image
 
 from common.data import load
 from common.errors import InputError
-from common.mnist import mnist
+from common.folders import IDX_PARTS
+from common.mnist import mnist, write_idx
 from mnist.few import draw, mutual_information
 from tests.conftest import SHORT, Finished, Train, figures, run_copy, write_npz
 
@@ -75,7 +76,7 @@ def test_a_folder_unlabelled(mine: Path, train: Train, tmp_path: Path) -> None:
     assert "belongs to a run with labels 10, not 40" in str(told)
 
 
-@pytest.mark.parametrize("layout", ["beside train", "in train", "classes", "npz"])
+@pytest.mark.parametrize("layout", ["beside train", "in train", "classes", "npz", "raw"])
 def test_pictures_without_labels(layout: str, mine: Path) -> None:
     """They are beside the parts, the classes or the file, or in train, and of no class."""
     alone = load(mine)
@@ -90,8 +91,14 @@ def test_pictures_without_labels(layout: str, mine: Path) -> None:
     if layout == "npz":
         data = mine / "d.npz"
         write_npz(data, *(part.numpy() for part in alone[:4]))
+    if layout == "raw":  # beside IDX files, in a folder below
+        data = mine.parent / "idx"
+        for part, array in zip(IDX_PARTS, alone[:4], strict=True):
+            array = array.squeeze().to(torch.uint8)  # n x 28 x 28, or n
+            write_idx(data / f"raw/{part}-idx{array.ndim}-ubyte", array.numpy())
+        (mine / "unlabelled").rename(data / "raw/unlabelled")
     few = load(data, unlabelled=True)
-    paths = sorted(mine.glob("**/unlabelled/**/*.png"))
+    paths = sorted(mine.parent.glob("**/unlabelled/**/*.png"))
     assert few.classes == alone.classes and few.y_train[-30:].eq(-1).all()
     assert few.x_train[-30:, 0].tolist() == [np.asarray(Image.open(x)).tolist() for x in paths]
     usual, few_10 = load(data), load(data, limit=10, unlabelled=True)

@@ -28,7 +28,7 @@ def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("logit", "gan", "vae"):
         shutil.copytree(finished(name), folder, dirs_exist_ok=True)
     run = json.loads((RESULTS / "conv/seed-0.json").read_bytes())
-    run["header"]["command"] = "python conv.py --data '<b>'"
+    run["header"] |= {"command": "python conv.py '<b>'", "test set": "held-out training images"}
     run |= {"epochs": run["epochs"][:2], "final": None}
     (folder / "conv.json").write_text(json.dumps(run))
     shutil.copy(RESULTS / "conv/10-epochs-seed-1.json", folder / "my conv.json")
@@ -66,12 +66,16 @@ def test_figures_header_and_log_of_a_run(out: Path, sections: dict[str, str]) ->
     ):
         assert text in sections["logit"]
     assert sections["logit"].count("<svg ") == 2
+    # The few digits are other data than those of published runs.
+    assert "<h3>Published (on MNIST: other data" in sections["logit"]
+    assert "on MNIST" not in sections["conv"]
 
 
 def test_unfinished_run(out: Path, sections: dict[str, str]) -> None:
     assert "Not finished: 2 of 50 epochs." in sections["conv"]
     assert uri(out / "conv.png") not in sections["conv"]
     assert "<b>" not in sections["conv"]
+    assert "held-out accuracy after each epoch" in sections["conv"]
 
 
 def test_published_runs_of_the_same_script(sections: dict[str, str]) -> None:

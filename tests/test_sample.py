@@ -124,9 +124,13 @@ def test_scores_of_a_folder(trained_conv: Path, tmp_path: Path, capsys: Capsys) 
     main(flags)
     found = re.search(r"digit as asked: ([\d.]+)%", capsys.readouterr().out)
     assert found and float(found[1]) > 90
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace(",", ";"))
+    with pytest.raises(SystemExit, match="only 0 of 300 pictures say what was asked"):
+        main(flags)
     for path in list(folder.glob("*1.png")):
         path.rename(path.with_suffix(".PNG"))
-    (folder / "labels.csv").unlink()
+    labels.unlink()
     main(flags)
     assert "new: 300 pictures" in capsys.readouterr().out
     for side, mode in ((29, "L"), (28, "I;16")):

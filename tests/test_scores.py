@@ -64,7 +64,8 @@ def test_scores_of_real_digits(trained_conv: Path) -> None:
     judge = scores.Judge(run, ConvNet, train, x_test[tested], y_test[tested])
     without = judge.rate(train, torch.where(y_train == 8, 8, y_train)[y_train != 8])
     assert without["rarest"] > 5
-    assert judge.rate(x_train, y_train)["asked"] == pytest.approx(without["asked"])
+    # What was drawn when eights were asked for does not count.
+    assert judge.rate(x_train, y_train) == pytest.approx(without)
 
 
 def test_a_judge_scores_each_epoch_and_changes_nothing(
