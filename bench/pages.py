@@ -14,7 +14,6 @@ import re
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from difflib import SequenceMatcher
 from itertools import pairwise
 from pathlib import Path
@@ -25,20 +24,19 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.flags import ROOT, positive
-from mnist.predict import main as predict
+from common.flags import positive, script_parser
+from mnist import predict
 from tests.pages import KINDS, varied
 
 GROUPS = {"two touch": 2, "three touch": 3}  # digits of a number
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = script_parser(predict.__file__, __doc__)
     add = parser.add_argument
     add("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     add("--pages", type=positive(int), default=20, metavar="N", help="of a kind (default: 20)")
     add("--first", type=int, default=84, metavar="N", help="number of the first page (default: 84)")
-    add("--out", type=Path, default=ROOT / "mnist/out", metavar="DIR", help="has the classifiers")
     flags = parser.parse_args(argv)
     if unknown := ", ".join(kind for kind in flags.kinds if kind not in KINDS):
         parser.error(f"no kind {unknown}; there are {', '.join(KINDS)}")
@@ -63,7 +61,7 @@ def read(picture: Image.Image, out: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         picture.save(f"{folder}/page.png")
         with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.suppress(SystemExit):
-            predict([f"{folder}/page.png", "--out", str(out), "--device", "cpu"])
+            predict.main([f"{folder}/page.png", "--out", str(out), "--device", "cpu"])
     return "".join(re.findall(r"^[\d?]+$", output.getvalue(), re.MULTILINE))
 
 

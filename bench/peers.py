@@ -8,9 +8,7 @@ float32; batches and optimizer are conv's. keras and jax have a constant learnin
 that are not smoothed.
 """
 
-import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.plain import parse, save_timed
 from common.data import load
 from common.errors import clear_errors
-from common.flags import ROOT, positive, script_parser
-from mnist import conv, plain
+from common.record import Record
+from mnist import plain
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -120,27 +119,13 @@ PEERS = {"compile": compiled, "keras": keras, "jax": jax}
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser, count = script_parser(conv.__file__, __doc__), positive(int)
-    parser.add_argument("peer", choices=PEERS)
-    parser.add_argument("--epochs", type=count, default=2, metavar="N", help="default: 2")
-    parser.add_argument("--limit", type=count, metavar="N", help="as in the scripts")
-    parser.add_argument("--data", type=Path, default=ROOT / "mnist/data", help="as in the scripts")
-    flags = parser.parse_args(argv)
+    flags = parse(argv, PEERS, __doc__)
     with clear_errors("peers"):
-        data = load(flags.data, (1, 28, 28), 10)
-        x, y = (
-            tuple(tensor[: flags.limit].numpy() for tensor in pair)
-            for pair in ((data.x_train, data.x_test), (data.y_train, data.y_test))
-        )
-        x = tuple((images / 127.5 - 1).astype(np.float32) for images in x)
-        start, epochs = time.perf_counter(), list[dict[str, float]]()
-        for accuracy in PEERS[flags.peer](flags.epochs, x, y):
-            epochs.append({"accuracy": accuracy, "seconds": time.perf_counter() - start})
-            print(epochs[-1], flush=True)
-            start = time.perf_counter()
-        flags.out.mkdir(parents=True, exist_ok=True)
-        path = flags.out / f"peers-{flags.peer}.json"
-        path.write_text(json.dumps({"epochs": epochs}), encoding="utf-8")
+        arrays = [part.numpy() for part in load(flags.data, (1, 28, 28), 10, flags.limit)[:4]]
+        x = tuple((images / 127.5 - 1).astype(np.float32) for images in arrays[::2])
+        percents = PEERS[flags.name](flags.epochs, x, tuple(arrays[1::2]))
+        epochs = ({"accuracy": percent} for percent in percents)
+        save_timed(epochs, Record(f"peers-{flags.name}", flags.out))
 
 
 if __name__ == "__main__":

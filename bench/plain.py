@@ -9,6 +9,7 @@ Changes of the images, and a GAN's schedules, average of weights and judge are l
 
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -37,16 +38,10 @@ Figures = Iterator[dict[str, float]]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser, count = script_parser(logit.__file__, __doc__), positive(int)
-    parser.add_argument("script", choices=SIZES)
-    parser.add_argument("--epochs", type=count, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--limit", type=count, metavar="N", help="as in the scripts")
-    parser.add_argument("--data", type=Path, default=ROOT / "mnist/data", help="as in the scripts")
-    flags = parser.parse_args(argv)
-    name, size = flags.script, SIZES[flags.script]
+    flags = parse(argv, SIZES, __doc__)
+    name, size = flags.name, SIZES[flags.name]
     with clear_errors("plain"):
-        tensors = load(flags.data, (1, 28, 28), 10)[:4]
-        x_train, y_train, x_test, y_test = (tensor[: flags.limit] for tensor in tensors)
+        x_train, y_train, x_test, y_test = load(flags.data, (1, 28, 28), 10, flags.limit)[:4]
         train: Batches = DataLoader(TensorDataset(scaled(x_train), y_train), size, shuffle=True)
         test: Batches = DataLoader(TensorDataset(scaled(x_test), y_test), size)
         record = Record(f"plain-{name}", flags.out)
@@ -55,12 +50,28 @@ def main(argv: list[str] | None = None) -> None:
             epochs = train_gan(name, flags.epochs, train, record)
         else:
             epochs = train_classifier(name, flags.epochs, train, test)
+        save_timed(epochs, record)
+
+
+def parse(argv: list[str] | None, names: Iterable[str], description: str | None) -> Namespace:
+    """Return the flags of a program that trains what one of the names says."""
+    parser, count = script_parser(logit.__file__, description), positive(int)
+    parser.add_argument("name", choices=names)
+    parser.add_argument("--epochs", type=count, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--limit", type=count, metavar="N", help="as in the scripts")
+    parser.add_argument("--data", type=Path, default=ROOT / "mnist/data", help="as in the scripts")
+    return parser.parse_args(argv)
+
+
+def save_timed(epochs: Figures, record: Record) -> None:
+    """Write each epoch's figures, and its seconds, to the record's files."""
+    start = time.perf_counter()
+    for number, figures in enumerate(epochs, 1):
+        spent = time.perf_counter() - start
+        record.figures.append({"epoch": number, **figures, "seconds": spent})
+        record.log(f"{record.figures[-1]}")
         start = time.perf_counter()
-        for figures in epochs:
-            record.figures.append({**figures, "seconds": time.perf_counter() - start})
-            record.log(f"{record.figures[-1]}")
-            start = time.perf_counter()
-        record.save_figures()
+    record.save_figures()
 
 
 def train_classifier(name: str, epochs: int, train: Batches, test: Batches) -> Figures:

@@ -59,10 +59,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         whole = finite(states)
         unwrapped(model).load_state_dict(states)
     except Exception as error:  # torch raises whatever a strange tensor leads it to
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path} does not fit {type(unwrapped(model)).__name__}: {reason}"
-        ) from None
+        network, reason = type(unwrapped(model)).__name__, " ".join(str(error).split())[:200]
+        raise InputError(f"{path} does not fit {network}: {reason}") from None
     if not whole:
         raise InputError(f"the weights in {path} are not finite: train anew")
 

@@ -98,9 +98,8 @@ def load(
     if more := sorted(filter(is_picture, inside)):
         sizes = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in more]
         digest.update(repr(sizes).encode())
-        notes.append(
-            f"{len(more):,} pictures without labels are {'' if unlabelled else 'not '}used"
-        )
+        used = "used" if unlabelled else "not used"
+        notes.append(f"{len(more):,} pictures without labels are {used}")
     if more and unlabelled:  # with --limit, a part of them
         parts[:2] = _joined(place, parts, np.array(more, object)[:limit], ink, notes)
     about = {"kind": kind, "hash": digest.hexdigest()[:12], **pixels, "notes": notes}

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 DIVERGED = "the loss is no longer finite; try a lower --lr"
-
-
 # What no check of its own foresees: numbers, files and pictures that are too large or too deep.
 BEYOND = (MemoryError, OverflowError, RecursionError, SyntaxError)
 TORCH = re.compile("overflow|can't allocate memory|out of memory", re.IGNORECASE)  # in its errors

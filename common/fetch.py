@@ -51,9 +51,7 @@ def fetch(
                 break
             arrived[name] = content
     if len(arrived) < len(files):
-        raise OSError(
-            f"cannot fetch MNIST into {folder}: {'; '.join(failures)};"
-            f" try again, or put {', '.join(files)} there by hand"
-        )
+        hint = f"try again, or put {', '.join(files)} there by hand"
+        raise OSError(f"cannot fetch MNIST into {folder}: {'; '.join(failures)}; {hint}")
     for name, content in arrived.items():
         write_whole(folder / name, content)

@@ -1,8 +1,8 @@
 """The flags that all scripts share."""
 
-import argparse
 import os
 import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,16 +11,14 @@ from common.devices import find_device
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def script_parser(script: str, description: str | None) -> argparse.ArgumentParser:
+def script_parser(script: str, description: str | None) -> ArgumentParser:
     """Return a parser that shows a script's docstring as it is, with the flag `--out`.
 
     The script is its `__file__`; by default, `--out` is the folder `out` beside it.
     """
     # No abbreviations: the command in a log's header must name each flag in full.
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=raw, allow_abbrev=False
-    )
+    raw = RawDescriptionHelpFormatter
+    parser = ArgumentParser(description=description, formatter_class=raw, allow_abbrev=False)
     out = Path(script).resolve().with_name("out")
     text = f"folder for weights, logs and pictures (default: {shown(out)})"
     parser.add_argument("--out", type=Path, metavar="DIR", default=out, help=text)
@@ -36,7 +34,7 @@ def parse_flags(
     lr: float,
     processes: bool = False,
     few_labels: bool = False,
-) -> argparse.Namespace:
+) -> Namespace:
     """Return the flags that all scripts share, `argv`, these as they were given, and `script`.
 
     The script is its `__file__`, the description its docstring; epochs, batch_size and lr are
@@ -87,7 +85,7 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
     def parse(text: str) -> int | float:
         value = kind(text)
         if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+            raise ArgumentTypeError(f"{text} is not a positive number")
         return value
 
     parse.__name__ = f"positive {kind.__name__}"  # argparse prints it in its error line

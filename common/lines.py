@@ -52,9 +52,8 @@ def _frames(pieces: NDArray[np.int32]) -> NDArray[np.bool_]:
     for axis in range(2):
         start, end = place[:, axis] - box[number, axis], box[number, axis + 2] - place[:, axis]
         for near in (start < band, end <= band):
-            along = np.unique(
-                number[near].astype(np.int64) * max(pieces.shape) + place[near, 1 - axis]
-            )
+            first = number[near].astype(np.int64) * max(pieces.shape)
+            along = np.unique(first + place[near, 1 - axis])
             covered = np.bincount(along // max(pieces.shape), minlength=len(box))
             lined += covered > 0.9 * sides[:, 1 - axis]
     return lined > 2

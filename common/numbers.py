@@ -31,7 +31,7 @@ def make_numbers(images: Tensor, labels: Tensor, most: int, width: int) -> tuple
     index = torch.randint(count, (count, most), device=device)
     index[:, 0] = torch.arange(count, device=device)
     lengths = torch.randint(1, most + 1, (count,), device=device)
-    digits = distorted(images[index.flatten()]).add(1).div(2).view(count, most, SIDE, SIDE)
+    digits = distorted(images[index.flatten()], 0.15).add(1).div(2).view(count, most, SIDE, SIDE)
     ink = pad(digits[:, 0], (0, (most - 1) * SIDE))  # n x 28 x most * 28
     for place in range(1, most):
         more = (lengths > place).view(-1, 1, 1)
@@ -133,10 +133,8 @@ def read_variants(model: nn.Module, images: Tensor) -> list[Number]:
     for numbers in zip(*map(read_numbers, logits), strict=True):
         found = {tuple(number.digits): number for number in reversed(numbers)}
         variants = torch.stack([one[len(best)] for one in logits])
-        means = [
-            sum(_probabilities(variants, [list(digits)] * len(variants))) / len(variants)
-            for digits in found
-        ]
+        shares = [_probabilities(variants, [[*digits]] * len(variants)) for digits in found]
+        means = [sum(share) / len(share) for share in shares]
         likely = zip(found.values(), means, strict=True)
         best.append(max((x._replace(probability=p) for x, p in likely), key=lambda x: x[2]))
     return best

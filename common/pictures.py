@@ -121,15 +121,9 @@ def find_digits(rgba: NDArray[np.uint8]) -> list[list[Digit]]:
         down, across = np.ogrid[top - 2 : bottom + 2, left - 2 : right + 2]
         part = ink[down.clip(0, len(ink) - 1), across.clip(0, ink.shape[1] - 1)]
         corners = tuple(round(end / scale) for end in (left, top, right, bottom))
-        digits.append(
-            Digit(
-                corners,
-                _mnist_form(part, around),
-                is_sign(drawn, usual),
-                (right - left) / usual,
-                partial(_number_form, part, around),
-            )
-        )
+        image, as_number = _mnist_form(part, around), partial(_number_form, part, around)
+        width = (right - left) / usual
+        digits.append(Digit(corners, image, is_sign(drawn, usual), width, as_number))
     lines, _ = in_lines(np.array([digit.box for digit in digits]).reshape(-1, 4))
     return [[digits[number] for number in line] for line in lines]
 

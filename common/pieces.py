@@ -82,9 +82,8 @@ def whole_digits(pieces: NDArray[np.int32]) -> NDArray[np.int32]:
         near, _ = cKDTree(foot[digit]).query(foot)
         digit |= solid & (near < 0.9 * usual) & (width < 0.4 * usual) & (height < 0.5 * usual)
     if digit.sum() > MOST:
-        raise InputError(
-            f"{digit.sum():,} marks are on it, and a page has at most {MOST:,}: crop it"
-        )
+        text = f"{digit.sum():,} marks are on it, and a page has at most {MOST:,}: crop it"
+        raise InputError(text)
     if not digit.any():  # all there is, for instance a dash
         return joined
     return np.append(0, np.cumsum(digit) * digit).astype(np.int32)[joined]
@@ -127,10 +126,8 @@ def in_lines(box: NDArray[np.int64]) -> tuple[list[list[int]], float]:
         return [[number] for number in range(len(box))], 0.0
     centre, height = (box[:, :2] + box[:, 2:]) / 2, float(np.median(box[:, 3] - box[:, 1]))
     # The lines' slope is that from most digits to their right neighbour.
-    count = min(len(box), 12)
-    _, near = cKDTree(centre * (1, 2)).query(
-        centre * (1, 2), count, p=1, distance_upper_bound=6 * height
-    )
+    count, flat = min(len(box), 12), centre * (1, 2)
+    _, near = cKDTree(flat).query(flat, count, p=1, distance_upper_bound=6 * height)
     across, down = np.moveaxis(np.append(centre, [[-np.inf, 0]], 0)[near] - centre[:, None], 2, 0)
     right = across > 2 * np.abs(down)
     first = np.flatnonzero(right.any(1)), right.argmax(1)[right.any(1)]  # by cost, the nearest

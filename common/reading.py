@@ -31,13 +31,6 @@ class Answer(NamedTuple):
     networks: list[tuple[str, list[tuple[str, float]]]]  # each one's three likeliest classes
 
 
-def answers(
-    classifiers: Sequence[Classifier], reader: Classifier | None, rgba: NDArray[np.uint8]
-) -> list[list[Answer]]:
-    """Return the answers to all digits on a page, (h, w, 4) uint8, line by line, left to right."""
-    return read(classifiers, reader, find_digits(rgba))
-
-
 def set_upright(
     classifiers: Sequence[Classifier], rgba: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], list[list[Digit]], int]:
@@ -99,11 +92,8 @@ def _numbers(
 ) -> list[Number | None]:
     """Return each digit as a number: None if it is not asked for, a sign, or no number by width."""
     found: list[Number | None] = [None] * len(digits)
-    places = [
-        i
-        for i, digit in enumerate(digits)
-        if asked[i] and not digit.sign and NARROW < digit.width < LONG
-    ]
+    fit = [not digit.sign and NARROW < digit.width < LONG for digit in digits]
+    places = [i for i in range(len(digits)) if asked[i] and fit[i]]
     if reader is None or not places:
         return found
     images = [digits[i].number() for i in places]

@@ -52,9 +52,8 @@ class Run(Record):
         self.flags = flags
         self.device: torch.device = flags.device
         precision = choose_precision(flags.precision, self.device, bfloat16_pays)
-        self.autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=precision == "bfloat16"
-        )
+        mixed = precision == "bfloat16"
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
         if precision == "float32" and self.device.type == "cuda" and torch.cuda.is_tf32_supported():
             precision = "float32 with TF32"
         with clear_errors(name):

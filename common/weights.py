@@ -57,10 +57,8 @@ def class_numbers(weights: Path, digits: str) -> list[int]:
     with suppress(InputError, OSError):
         names = read_figures(weights.with_suffix(".json")).header.get("classes", names)
     if lacking := ", ".join(sorted(set(digits) - set(names))):
-        classes = " ".join(names)
-        raise InputError(
-            f"{shown(weights)} was trained on classes {classes}: it draws no {lacking}"
-        )
+        text = f"was trained on classes {' '.join(names)}: it draws no {lacking}"
+        raise InputError(f"{shown(weights)} {text}")
     return [names.index(digit) for digit in digits]
 
 

@@ -29,26 +29,24 @@ from common.flags import parse_flags
 from common.run import Run
 
 
-class Convolution(nn.Sequential):
-    """A 3 x 3 convolution of maps (n, inputs, h, w), normalized; with a pool, h and w halve."""
-
-    def __init__(self, inputs: int, outputs: int, pool: bool = False) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.MaxPool2d(3, stride=2, padding=1) if pool else nn.Identity(),
-            nn.ReLU(),  # before the pool it would have the same effect, but four times the work
-        )
+def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
+    """Return a 3 x 3 convolution of maps (n, inputs, h, w), normalized; a pool halves h and w."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.MaxPool2d(3, stride=2, padding=1) if pool else nn.Identity(),
+        nn.ReLU(),  # before the pool it would have the same effect, but four times the work
+    )
 
 
 class Attention(nn.Module):
-    """Tokens (n, t, width) to as many: each gathers from all of them what its heads look for."""
+    """Tokens (n, t, width) to as many: each gets a weighted mean of all from each head."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.split = nn.Sequential(
             nn.Linear(width, 3 * width, bias=False),
-            nn.Unflatten(2, (3, heads, width // heads)),  # t x (query, key, value) x heads x part
+            nn.Unflatten(2, (3, heads, width // heads)),  # n x t x 3 x heads x part
         )
         self.project = nn.Linear(width, width)
 
@@ -57,11 +55,11 @@ class Attention(nn.Module):
         # For 49 tokens, the plain kernel is faster on the CPU than the fused one.
         with sdpa_kernel(SDPBackend.MATH) if tokens.is_cpu else nullcontext():
             gathered = scaled_dot_product_attention(query, key, value)
-        return self.project(gathered.transpose(1, 2).flatten(2))  # t x width
+        return self.project(gathered.transpose(1, 2).flatten(2))  # n x t x width
 
 
 class Layer(nn.Module):
-    """An encoder layer: attention between the tokens, then a small network for each of them."""
+    """Tokens (n, t, width) to as many: attention between them, then a small network for each."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -86,11 +84,11 @@ class CCT(nn.Module):
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
         self.tokenize = nn.Sequential(
-            Convolution(1, 32),  # 32 x 28 x 28
-            Convolution(32, 32, pool=True),  # 32 x 14 x 14
-            Convolution(32, 64),
-            Convolution(64, 64, pool=True),  # 64 x 7 x 7
-            Convolution(64, 112),  # 112 x 7 x 7
+            convolution(1, 32),  # 32 x 28 x 28
+            convolution(32, 32, pool=True),  # 32 x 14 x 14
+            convolution(32, 64),
+            convolution(64, 64, pool=True),  # 64 x 7 x 7
+            convolution(64, 112),  # 112 x 7 x 7
             nn.Flatten(2),  # 112 x 49
         )
         self.position = nn.Parameter(0.02 * torch.randn(49, 112))
@@ -101,7 +99,7 @@ class CCT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.encode(self.tokenize(images).transpose(1, 2) + self.position)  # n x 49 x 112
-        share = self.weigh(tokens).softmax(1)  # n x 49 x 1: how much each token says
+        share = self.weigh(tokens).softmax(1)  # n x 49 x 1: how much each token counts
         return self.decode((share * tokens).sum(1))
 
 
@@ -111,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(CCT())
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.05, fused=True)
-        # 6 steps at least: of 5, the rise would take 0.2 * 5 - 1 = 0, by which OneCycleLR divides.
+        # 6 steps at least: with 5, the rise takes 0.2 * 5 - 1 = 0, and OneCycleLR divides by it.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 6), pct_start=0.2)
 
         for epoch in run.epochs(model=model, optimizer=optimizer, schedule=schedule):
@@ -133,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
             line += f"  {run.tested} accuracy: {percent:5.2f}%"
             run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
-        run.finish(model, x_test, y_test, temperature=0.788, unsure=0.969)
+        run.finish(model, x_test, y_test, temperature=0.788, unsure=0.969)  # for predict
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ python mnist/sample.py 2026          # then: draw these digits, different each t
 
 After 20 epochs, conv reads 99.49 % of its digits as asked. Their Frechet distance from the test
 images is 1.10 times that of the first 10,000 training images (3 seeds, mnist/results/cgan).
-Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", https://arxiv.org/abs/1411.1784;
+Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", https://arxiv.org/abs/1411.1784
 Reed et al. 2016 for the wrong digits, https://arxiv.org/abs/1605.05396
 """
 
@@ -89,9 +89,9 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_flags(argv, __file__, __doc__, epochs=20, batch_size=60, lr=0.0002)
     with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
-        latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
+        latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # for all pictures and scores
         asked = torch.arange(10).repeat(1000).to(run.device)
-        rows = latent[:10].repeat_interleave(10, 0)  # of a picture: 10 digits of one latent vector
+        rows = latent[:10].repeat_interleave(10, 0)  # a picture: 10 rows of one vector each
         generator = run.place(Generator())
         discriminator = run.place(Discriminator(), ".discriminator.pt")
         averaged = AveragedModel(generator, use_buffers=True)
@@ -118,8 +118,8 @@ def main(argv: list[str] | None = None) -> None:
                 digits = torch.randint(10, labels.shape, device=run.device)
                 wrong = (labels + torch.randint_like(labels, 1, 10)) % 10  # any other digit
 
-                # The discriminator's step: real images towards 0.8 to 1; generated ones, and real
-                # ones with a wrong digit, towards 0.
+                # The discriminator's step: its targets are 0.8 to 1 for real images, and 0 for
+                # generated ones and for real ones with a wrong digit.
                 with run.autocast:
                     generated = generator(noise, digits)
                     real = discriminator(images, labels)
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
                 discriminator_loss.backward()
                 discriminator_optimizer.step()
 
-                # The generator's step: all that it drew towards 1.
+                # The generator's step: the target of all that it drew is 1.
                 discriminator.requires_grad_(False)  # its gradients are not needed, and cost time
                 with run.autocast:
                     fake = discriminator(generated, digits)

@@ -30,8 +30,8 @@ from common.classifiers import Classifier, load_classifiers, load_reader
 from common.errors import InputError, clear_errors
 from common.flags import script_parser
 from common.mnist import makegrid
-from common.pictures import decode
-from common.reading import answers
+from common.pictures import decode, find_digits
+from common.reading import read
 from common.weights import class_numbers, find_weights
 from mnist.cgan import Generator
 
@@ -70,10 +70,10 @@ class Server(ThreadingHTTPServer):
 
     def read(self, picture: bytes) -> dict[str, Any]:
         """Return the number in a picture as text, and what each network sees in each digit."""
-        lines = answers(self.classifiers, self.reader, decode(picture, most_pixels=PIXELS))
-        digits = [
-            digit._asdict() | {"image": data_uri(digit.image)} for line in lines for digit in line
-        ]
+        page = find_digits(decode(picture, most_pixels=PIXELS))
+        lines = read(self.classifiers, self.reader, page)
+        found = [digit for line in lines for digit in line]
+        digits = [digit._asdict() | {"image": data_uri(digit.image)} for digit in found]
         text = "\n".join("".join(digit.answer for digit in line) for line in lines)
         return {"text": "unsure" if text == "?" else text, "digits": digits}
 

@@ -1,6 +1,6 @@
 """Ten labels of each class: the other images teach the network without theirs.
 
-python mnist/few.py                  # 100 labels, 59,900 images without
+python mnist/few.py                  # 100 labels, 59,900 images without; 17 minutes on 1 core
 python mnist/few.py --labels 1       # of each class; --seed chooses which ones
 
 Test accuracy: 98.75 ± 0.62 % (5 draws of the labels, mnist/results/few).
@@ -57,7 +57,7 @@ class FewNet(nn.Sequential):
         )
 
 
-def draw(y: Tensor, count: int) -> Tensor:
+def draw_labels(y: Tensor, count: int) -> Tensor:
     """Return the positions of `count` labels of each class, drawn at random, or of all it has.
 
     The labels are (n,) int64, the positions (count * classes,).
@@ -85,20 +85,23 @@ def main(argv: list[str] | None = None) -> None:
     )
     with Run(flags) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
-        # Of a user's own data with images that have no labels, all labels are used.
-        known = draw(y_train, flags.labels or (10 if y_train.min() > UNLABELLED else len(y_train)))
+        # 10 labels of each class by default, or all if some of your images have none.
+        default = 10 if y_train.min() > UNLABELLED else len(y_train)
+        known = draw_labels(y_train, flags.labels or default)  # their positions
         x_known, y_known = x_train[known], y_train[known]
-        y_train = torch.full_like(y_train, UNLABELLED)
+        y_train = torch.full_like(y_train, UNLABELLED)  # the other labels are never used
         run.header["labels"] = len(known)
         run.header["data"]["notes"].append(f"labels of {len(known):,} training images are used")
         model = run.place(FewNet())
-        recent = get_ema_multi_avg_fn(max(0, 1 - 16 / run.steps))  # mostly the last sixteenth
-        mean = AveragedModel(model, multi_avg_fn=recent, use_buffers=True)
+        recent = get_ema_multi_avg_fn(max(0, 1 - 16 / run.steps))  # mostly the last 16th of steps
+        averaged = AveragedModel(model, multi_avg_fn=recent, use_buffers=True)
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.05, fused=True)
-        # 11 steps at least: of 10, the rise would take 0.1 * 10 - 1 = 0: a division by zero.
+        # 11 steps at least: with 10, the rise takes 0.1 * 10 - 1 = 0, and OneCycleLR divides by it.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 11), pct_start=0.1)
 
-        for epoch in run.epochs(model=model, mean=mean, optimizer=optimizer, schedule=schedule):
+        for epoch in run.epochs(
+            model=model, averaged=averaged, optimizer=optimizer, schedule=schedule
+        ):
             lr = optimizer.param_groups[0]["lr"]
             losses = []
             model.train()
@@ -115,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                mean.update_parameters(model)
+                averaged.update_parameters(model)
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
             percent = accuracy(predict(model, x_test), y_test)
@@ -125,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
 
         if not flags.evaluate:
             run.log("average weights of the last steps:")
-        run.finish(mean.module, x_test, y_test)
+        run.finish(averaged.module, x_test, y_test)
 
 
 if __name__ == "__main__":

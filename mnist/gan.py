@@ -8,8 +8,8 @@ python mnist/gan.py --epochs 4       # a first look
 
 After 20 epochs, the Frechet distance of its digits from the test images is 1.30 times that of
 the first 10,000 training images, measured with conv's features (2 seeds, mnist/results/gan).
-Goodfellow et al. 2014, "Generative Adversarial Networks", https://arxiv.org/abs/1406.2661; Radford
-et al. 2015 for the convolutions, https://arxiv.org/abs/1511.06434
+Goodfellow et al. 2014, "Generative Adversarial Networks", https://arxiv.org/abs/1406.2661
+Radford et al. 2015 for the convolutions, https://arxiv.org/abs/1511.06434
 """
 
 import sys
@@ -55,10 +55,10 @@ class Generator(nn.Sequential):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        # The largest of the first ten numbers chooses one of ten centres; nothing lies between. The
-        # others vary around 0 by 1: beside them, a 5 is large enough to matter from the start.
-        centres = 5 * one_hot(latent[:, :10].argmax(1).flatten(), 10)  # (n, 10)
-        return super().forward(torch.cat([centres[:, :, None, None], latent[:, 10:]], 1))
+        # Of the first ten numbers, the largest becomes 5 and the others 0: ten kinds of image. The
+        # other 90 have a standard deviation of 1: beside them, 5 is large enough to matter at once.
+        kinds = 5 * one_hot(latent[:, :10].argmax(1).flatten(), 10)  # n x 10
+        return super().forward(torch.cat([kinds[:, :, None, None], latent[:, 10:]], 1))
 
 
 class Discriminator(nn.Sequential):
@@ -88,12 +88,12 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_flags(argv, __file__, __doc__, epochs=20, batch_size=60, lr=0.004)
     with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
-        latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # of all pictures and scores
+        latent = torch.randn(10_000, 100, 1, 1).to(run.device)  # for all pictures and scores
         generator = run.place(Generator())
         discriminator = run.place(Discriminator(), ".discriminator.pt")
         averaged = AveragedModel(generator, use_buffers=True)
-        # The discriminator has the easier task, so the generator's rate is twice its own. Both fall
-        # evenly to 0. (Rates of their own: Heusel et al. 2017, https://arxiv.org/abs/1706.08500)
+        # The discriminator has the easier task, so its learning rate is half the generator's
+        # (Heusel et al. 2017, https://arxiv.org/abs/1706.08500). Both fall evenly to 0.
         adam = partial(torch.optim.Adam, betas=(0.5, 0.99), fused=True)
         generator_optimizer = adam(generator.parameters(), flags.lr)
         discriminator_optimizer = adam(discriminator.parameters(), flags.lr / 2)
@@ -117,10 +117,10 @@ def main(argv: list[str] | None = None) -> None:
             generator.train()
             discriminator.train()
             for images, _ in batches(x_train, y_train, flags.batch_size):
-                # Twice as many as there are images: the generator's gradient is less noisy.
+                # Twice as many as images, so that the generator's gradient is less noisy.
                 noise = torch.randn(2 * len(images), 100, 1, 1, device=run.device)
 
-                # The discriminator's step: real images towards 0.8 to 1, generated ones towards 0.
+                # The discriminator's step: its targets are 0.8 to 1 for real images, 0 for others.
                 with run.autocast:
                     generated = generator(noise)
                     real = discriminator(images)
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
                 discriminator_loss.backward()
                 discriminator_optimizer.step()
 
-                # The generator's step: all that it drew towards 1.
+                # The generator's step: the target of all that it drew is 1.
                 discriminator.requires_grad_(False)  # its gradients are not needed, and cost time
                 with run.autocast:
                     fake = discriminator(generated)

@@ -1,6 +1,6 @@
 """A single linear layer: logistic regression.
 
-python mnist/logit.py                # 20 epochs, a few seconds
+python mnist/logit.py                # 20 epochs, 7 seconds on 2 cores
 
 Test accuracy after 20 epochs: 92.46 ± 0.04 % (10 seeds, mnist/results/logit).
 """
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
             line += f"  accuracy: {percent:5.2f}%"
             run.log(line, loss=train_loss, test_loss=test_loss, accuracy=percent)
 
-        run.finish(model, x_test, y_test, temperature=0.994, unsure=0.43)
+        run.finish(model, x_test, y_test, temperature=0.994, unsure=0.43)  # for predict
 
 
 if __name__ == "__main__":

@@ -62,13 +62,8 @@ def marked(rgba: NDArray[np.uint8], page: list[list[Answer]]) -> NDArray[np.uint
         color = "red" if digit.answer == "?" else "green"
         pen.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=color)
         # Above, below, right or left: the first place where there is room.
-        corners = (
-            (left, top - 3 - size),
-            (left, bottom + 3),
-            (right + 3, top),
-            (left - 3 - wide, top),
-        )
-        for x, y in corners:
+        above, below = (left, top - 3 - size), (left, bottom + 3)
+        for x, y in (above, below, (right + 3, top), (left - 3 - wide, top)):
             place = np.array((x, y, x + wide, y + size))
             free = ((taken[:, 2:] <= place[:2]) | (taken[:, :2] >= place[2:])).any(1)
             if free.all() and (place[:2] >= 0).all() and (place[2:] <= picture.size).all():
@@ -145,10 +140,8 @@ def main(argv: list[str] | None = None) -> None:
             read_as = [digit.answer for line in page for digit in line]
             print(f"{len(read_as)} digits, {read_as.count('?')} unsure")
             if read_as.count("?") > len(read_as) / 2:
-                print(
-                    f"predict: {path}: most are unsure; if more is on it than digits, crop it",
-                    file=sys.stderr,
-                )
+                hint = "most are unsure; if more is on it than digits, crop it"
+                print(f"predict: {path}: {hint}", file=sys.stderr)
         if flags.csv:
             content = io.StringIO()
             csv.writer(content, lineterminator="\n").writerows(table)

@@ -1,10 +1,10 @@
-"""A residual network (He et al. 2016), trained on distorted images: copy it for your own images.
+"""A residual network, trained on distorted images: copy it for your own images.
 
-python mnist/resnet.py               # 20 epochs
+python mnist/resnet.py               # 20 epochs, 43 minutes on 1 core
 python mnist/resnet.py --epochs 2    # a first look
 
-Test accuracy: 99.70 ± 0.06 % after 20 epochs (2 seeds, mnist/results/resnet).
-https://arxiv.org/abs/1512.03385
+Test accuracy after 20 epochs: 99.70 ± 0.06 % (2 seeds, mnist/results/resnet).
+He et al. 2016, "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385
 """
 
 import sys
@@ -37,7 +37,7 @@ def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
 
 
 class Residual(nn.Sequential):
-    """Layers whose result is added to what enters them."""
+    """Layers whose result is added to the maps (n, c, h, w) that enter them."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps + super().forward(maps)
@@ -66,13 +66,15 @@ def main(argv: list[str] | None = None) -> None:
     with Run(flags, bfloat16_pays=True) as run:
         x_train, y_train, x_test, y_test = run.load((1, 28, 28), classes=10)
         model = run.place(ResNet())
-        recent = get_ema_multi_avg_fn(max(0, 1 - 16 / run.steps))  # mostly the last sixteenth
-        mean = AveragedModel(model, multi_avg_fn=recent, use_buffers=True)
+        recent = get_ema_multi_avg_fn(max(0, 1 - 16 / run.steps))  # mostly the last 16th of steps
+        averaged = AveragedModel(model, multi_avg_fn=recent, use_buffers=True)
         optimizer = torch.optim.AdamW(model.parameters(), flags.lr, weight_decay=0.1, fused=True)
-        # 6 steps at least: of 5, the rise would take 0.2 * 5 - 1 = 0, by which OneCycleLR divides.
+        # 6 steps at least: with 5, the rise takes 0.2 * 5 - 1 = 0, and OneCycleLR divides by it.
         schedule = OneCycleLR(optimizer, flags.lr, total_steps=max(run.steps, 6), pct_start=0.2)
 
-        for epoch in run.epochs(model=model, mean=mean, optimizer=optimizer, schedule=schedule):
+        for epoch in run.epochs(
+            model=model, averaged=averaged, optimizer=optimizer, schedule=schedule
+        ):
             lr = optimizer.param_groups[0]["lr"]
             losses = []
             model.train()
@@ -84,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                mean.update_parameters(model)
+                averaged.update_parameters(model)
                 losses.append(loss.detach())
             train_loss = torch.stack(losses).mean().item()
             percent = accuracy(predict(model, x_test), y_test)
@@ -94,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 
         if not flags.evaluate:
             run.log("average weights of the last steps:")
-        run.finish(mean.module, x_test, y_test)
+        run.finish(averaged.module, x_test, y_test)
 
 
 if __name__ == "__main__":

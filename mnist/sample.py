@@ -94,9 +94,8 @@ def score(folder: Path, out: Path, device: torch.device) -> str:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
     opened = [upright(path.read_bytes(), str(path)) for path in paths]  # refuses 16 bits
     images = [np.asarray(picture.convert("L")) for picture in opened]
-    if wrong := [
-        path for path, image in zip(paths, images, strict=True) if image.shape != (28, 28)
-    ]:
+    pairs = zip(paths, images, strict=True)
+    if wrong := [path for path, image in pairs if image.shape != (28, 28)]:
         raise InputError(f"{wrong[0]}: only pictures of 28 x 28 pixels can be scored")
     if not images:
         raise InputError(f"{folder}: there is no PNG file")

@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
             model.train()
             for images, labels in batches(x_train, y_train, flags.batch_size):
                 if distort:
-                    images = distorted(images)
+                    images = distorted(images, 0.15)
                 with run.autocast:
                     logits = model(shifted(images, reach))
                 loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)  # in float32
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
             run.log(line, lr=lr, loss=train_loss, accuracy=percent)
 
         write_whole(run.path(".txt"), f"{model}\n".encode())
-        run.finish(model, x_test, y_test, temperature=0.708, unsure=0.82)
+        run.finish(model, x_test, y_test, temperature=0.708, unsure=0.82)  # for predict
 
 
 if __name__ == "__main__":

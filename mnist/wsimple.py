@@ -71,17 +71,17 @@ def main(argv: list[str] | None = None) -> None:
         # From 0.05 in 3 epochs to 0.2 in 47: a short run has no time to overfit.
         dropout = min(0.2, round(0.04 + flags.epochs / 300, 2))
         model = run.place(SimpNet(dropout))
-        averaged = AveragedModel(run.place(SimpNet(dropout=0)))  # update_bn would leave it on
+        averaged = AveragedModel(run.place(SimpNet(dropout=0)))  # update_bn needs dropout off
         optimizer = torch.optim.AdamW(
             model.parameters(), flags.lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True
         )
-        # The rate rises from a tenth of --lr, falls back to it, and stays for the last third.
+        # The rate rises from lr / 10 to lr, falls to lr / 10, and stays there for the averages.
         regular_epochs = flags.epochs * 2 // 3
         steps = run.steps // flags.epochs * regular_epochs
         schedule = OneCycleLR(
             optimizer,
             flags.lr,
-            total_steps=steps + 1,  # after the last step, the rate stays
+            total_steps=steps + 1,
             div_factor=10,
             final_div_factor=1,
             cycle_momentum=False,
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
             model.train()
             for images, labels in batches(x_train, y_train, flags.batch_size):
                 if distort:
-                    images = distorted(images)
+                    images = distorted(images, 0.15)
                 with run.autocast:
                     logits = model(shifted(images, reach))
                 loss = cross_entropy(logits.float(), labels, label_smoothing=0.01)  # in float32

@@ -51,9 +51,8 @@ def test_the_guides_lines_read_a_picture_without_torch(
     export.main(["conv", "--int8", "--out", str(out)])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[-3:]]
     accuracies = [float(row[1].removesuffix(" %")) for row in rows]
-    assert (
-        accuracies[:2] == [pytest.approx(figures(out, "conv")["final"]["accuracy"], abs=0.02)] * 2
-    )
+    expected = pytest.approx(figures(out, "conv")["final"]["accuracy"], abs=0.02)
+    assert accuracies[:2] == [expected] * 2
     assert accuracies[2] > accuracies[0] - 0.5
     size, smaller = ((out / f"conv{kind}.onnx").stat().st_size for kind in ("", ".int8"))
     assert smaller < size / 3

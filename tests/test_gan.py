@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from common.batches import pixels, scaled
 from common.mnist import mnist
 from mnist import flow, gan, vae
-from tests.conftest import Finished, Train, call_main, figures, files_in
+from tests.conftest import Finished, Train, call_main, figures, files_in, write_npz
 from tests.test_sample import cells
 
 MEDIANS = (
@@ -35,8 +35,8 @@ def test_a_run_leaves_pictures_figures_and_weights(name: str, finished: Finished
     out = finished(name)
     pictures = [f"{name}{epoch:02}.png" for epoch in (1, 2, 3)]
     endings = [".gif", ".json", ".log", ".pt"]
-    endings += [".discriminator.pt"] if "gan" in name else []
-    endings += [".rebuilt.png"] if name == "vae" else [".txt"]
+    endings += [".discriminator.pt", ".txt"] if "gan" in name else []
+    endings += [".rebuilt.png"] if name == "vae" else []
     assert sorted(files_in(out)) == sorted([*pictures, *(name + ending for ending in endings)])
     with Image.open(out / f"{name}.gif") as image:
         assert getattr(image, "n_frames", 1) == 3 and image.info["loop"] == 0
@@ -200,5 +200,5 @@ def test_vae_shows_digits_their_reconstructions_and_a_walk(
 
 def test_vae_needs_pixels_that_are_probabilities(train: Train, tmp_path: Path) -> None:
     x, y = np.linspace(0, 1, 20 * 784, dtype=np.float32).reshape(20, 28, 28), np.arange(20) % 10
-    np.savez(tmp_path / "floats.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    assert "uint8, 0 to 255" in str(train("vae", "--data", tmp_path / "floats.npz"))
+    data = write_npz(tmp_path / "floats.npz", x, y, x, y)
+    assert "uint8, 0 to 255" in str(train("vae", "--data", data))

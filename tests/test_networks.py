@@ -130,7 +130,7 @@ def test_distorted_moves_turns_scales_and_slants() -> None:
     torch.manual_seed(0)
     images = torch.full((500, 1, 28, 28), -1.0)
     images[:, :, 11:17, 8:20] = 1  # six pixels high and twelve wide, in the middle
-    ink = (distorted(images).squeeze(1).double() + 1) / 2
+    ink = (distorted(images, 0.15).squeeze(1).double() + 1) / 2
     ink /= ink.sum((1, 2), keepdim=True)
     position = torch.arange(28, dtype=torch.float64) - 13.5
     down, right = (ink.sum(along) @ position for along in (2, 1))
@@ -140,9 +140,9 @@ def test_distorted_moves_turns_scales_and_slants() -> None:
     height = (12 * (ink.sum(2) * (position - down.unsqueeze(1)) ** 2).sum(1)).sqrt()
     assert 5.1 < height.min() < 5.6 and 6.6 < height.max() < 9.3  # a slanted one is higher
     grey = torch.full((3, 1, 28, 28), 0.5)  # what comes in at the edges is like them
-    torch.testing.assert_close(distorted(grey), grey)
+    torch.testing.assert_close(distorted(grey, 0.15), grey)
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):  # places are exact in it, too
-        again = distorted(images)
+        again = distorted(images, 0.15)
     torch.manual_seed(0)
-    assert torch.equal(again, distorted(images))
+    assert torch.equal(again, distorted(images, 0.15))

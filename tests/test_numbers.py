@@ -1,7 +1,7 @@
 """Numbers of digits that touch: made, read from a network's outputs, trained on."""
 
 import json
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,7 @@ def test_a_number_has_the_probability_of_all_ways_to_it() -> None:
     for number, shares in zip(read_numbers(logits), logits.double().softmax(2), strict=True):
         total = 0.0
         for way in product(range(3), repeat=4):
-            runs = [
-                one for i, one in enumerate(way) if one < 2 and way[max(i - 1, 0) : i] != (one,)
-            ]
+            runs = [one for one, _ in groupby(way) if one < 2]
             if runs == number.digits:
                 total += torch.stack([shares[i, one] for i, one in enumerate(way)]).prod().item()
         assert number.probability == pytest.approx(total)
@@ -60,16 +58,14 @@ def test_a_digit_is_where_its_run_is() -> None:
 
 
 def test_a_run_leaves_log_figures_picture_and_weights(finished: Finished) -> None:
-    run, log = (
-        figures(finished("number"), "number"),
-        (finished("number") / "number.log").read_text(),
-    )
+    out = finished("number")
+    run, log = figures(out, "number"), (out / "number.log").read_text()
     form = "{epoch:3}.  lr: {lr:.4f}  training loss: {loss:8.6f}  "
     form += "test numbers read right: {read:5.2f}%"
     for epoch in run["epochs"]:
         assert f"\n{form.format(**epoch)}\n" in log
     assert f"\n{run['final']['read']:.2f}% of the test numbers read right, " in log
-    assert (finished("number") / "number.png").exists() and "temperature" not in run["final"]
+    assert (out / "number.png").exists() and "temperature" not in run["final"]
 
 
 @pytest.mark.parametrize("form", ["dark on light", "floats"])

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 from collections.abc import Callable
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -20,7 +19,7 @@ from common.classifiers import load_classifiers
 from common.mnist import mnist
 from common.reading import set_upright
 from mnist.predict import main
-from tests.conftest import Finished, figures, run_script
+from tests.conftest import Finished, copy, figures, run_script
 from tests.pages import page, varied
 
 Read: TypeAlias = Callable[..., list[str]]
@@ -30,9 +29,7 @@ Read: TypeAlias = Callable[..., list[str]]
 def out(trained_conv: Path, tmp_path: Path) -> Path:
     """A folder with a trained conv, which is unsure of nothing."""
     folder = tmp_path / "out"
-    folder.mkdir()
-    for ending in (".pt", ".json"):
-        shutil.copy(trained_conv.with_suffix(ending), folder)
+    copy(trained_conv, folder)
     change(folder / "conv.json", "final", unsure=0.0)
     return folder
 
@@ -89,8 +86,7 @@ def test_a_page_becomes_text_boxes_and_a_table(out: Path, tmp_path: Path) -> Non
 def test_of_one_digit_each_classifier_says_what_is_likeliest(
     read: Read, out: Path, finished: Finished, tmp_path: Path
 ) -> None:
-    for ending in (".pt", ".json"):
-        shutil.copy(finished("linear") / f"linear{ending}", out)
+    copy(finished("linear") / "linear.pt", out)
     change(out / "linear.json", "header", data=figures(out, "conv")["header"]["data"])
     lines = read(save_digit(0, tmp_path / "seven.png"))
     assert [line.split()[0] for line in lines[1:]] == ["conv", "linear", "verdict"]

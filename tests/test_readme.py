@@ -82,10 +82,9 @@ def test_steps_to_a_script_of_your_own(tmp_path: Path) -> None:
     blocks = BLOCK.findall(section(GUIDE, "A script as a template"))
     copy, attempt, *_ = "".join(block for kind, block in blocks if kind == "sh").splitlines()
     network, training = (block for kind, block in blocks if kind == "python")
+    ignored = shutil.ignore_patterns("out", "results")
     for part in ("common", "mnist"):
-        shutil.copytree(
-            ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("out", "results")
-        )
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     subprocess.run(copy.split(), cwd=tmp_path, check=True)
     script = tmp_path / "mnist/allconv.py"
     text = re.sub(r"^class .*?^def ", f"{network}\n\ndef ", script.read_text(), flags=re.M | re.S)
